@@ -4,7 +4,7 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -47,7 +47,7 @@ def postgres_server() -> Iterator[str]:
 def postgres_template(postgres_server: str) -> Iterator[str]:
     """The name of a database that was migrated once and is copied for each test."""
     name = f"tickets_template_{secrets.token_hex(4)}"
-    with closing(Database(create_database(postgres_server, name))) as database:
+    with Database(create_database(postgres_server, name)) as database:
         database.upgrade()
     yield name
     drop_database(postgres_server, name)
@@ -99,7 +99,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """An empty database with the current schema, of each kind in turn."""
-    with closing(Database(database_url)) as database:
+    with Database(database_url) as database:
         database.upgrade()
         yield database
 
