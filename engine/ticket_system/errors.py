@@ -1,0 +1,70 @@
+"""Everything that can go wrong on purpose.
+
+TicketSystemError
+├── InvalidTicket (ValueError)              a field makes no sense
+│   └── DuplicateTicket                     the id is taken; nothing was overwritten
+├── InvalidTransition (ValueError)          the status flow has no such move
+├── TicketNotFound (LookupError, ValueError)
+├── ImportFailed (ValueError)               the file as a whole cannot be read
+└── StorageError
+    ├── SchemaOutdated                      upgrade the database, or the program
+    ├── StorageUnavailable                  cannot be reached, opened, written
+    └── DamagedFile                         not a database, or not one of ours; left as it was
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class TicketSystemError(Exception):
+    """The root of every error this package raises on purpose."""
+
+
+class InvalidTicket(TicketSystemError, ValueError):  # noqa: N818 - the contract fixes the name
+    """A field makes no sense; the message names the field and what was expected."""
+
+
+class DuplicateTicket(InvalidTicket):
+    """A ticket with this id is stored already; nothing was overwritten."""
+
+    def __init__(self, ticket_id: str) -> None:
+        super().__init__(f"a ticket with the id {ticket_id!r} exists already")
+        self.ticket_id = ticket_id
+
+
+class InvalidTransition(TicketSystemError, ValueError):  # noqa: N818 - the contract fixes the name
+    """The status flow has no such move; carries both ends and what would be allowed."""
+
+    def __init__(self, ticket_id: str, old: str, new: str, allowed: Iterable[str]) -> None:
+        self.ticket_id, self.old, self.new, self.allowed = ticket_id, old, new, tuple(allowed)
+        choices = ", ".join(self.allowed) or "nothing, this status is final"
+        super().__init__(f"Invalid transition: {old} → {new} (ticket {ticket_id}; allowed: {choices})")
+
+
+class TicketNotFound(TicketSystemError, LookupError, ValueError):  # noqa: N818 - the contract fixes the name
+    """No ticket has this id."""
+
+    def __init__(self, ticket_id: str) -> None:
+        super().__init__(f"no ticket has the id {ticket_id!r}")
+        self.ticket_id = ticket_id
+
+
+class ImportFailed(TicketSystemError, ValueError):  # noqa: N818 - it reads as what happened
+    """The file as a whole cannot be imported; nothing was."""
+
+
+class StorageError(TicketSystemError):
+    """The database, not the request, is the trouble."""
+
+
+class SchemaOutdated(StorageError):  # noqa: N818 - it reads as what happened
+    """The database's schema and this program do not belong together; the message says what to do."""
+
+
+class StorageUnavailable(StorageError):  # noqa: N818 - it reads as what happened
+    """The database cannot be reached, opened or written right now; nothing was half-written."""
+
+
+class DamagedFile(StorageError):  # noqa: N818 - it reads as what happened
+    """The file is not a database this package can open; it was left as it was."""

@@ -1,0 +1,192 @@
+"""One target running on one ticket: start, pause, resume, re-target, stop, and the verdict. Pure.
+
+Every function takes a clock and a moment and returns the clock as it then stands; nothing here knows what time
+it is. A change first settles what was due before it (rule 7), so no outcome depends on when a scan ran. Numbers
+in brackets are rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+RESOLUTION = "resolution"
+
+
+class ClockState(StrEnum):
+    """What a clock is doing. A breached one still runs until it is stopped, to measure overdue time."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    MET = "met"
+    BREACHED = "breached"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """One target on one ticket, for one cycle."""
+
+    ticket_id: str
+    target: str
+    cycle: int
+    state: ClockState
+    started_at: datetime
+    #: What was promised, in seconds of open time.
+    target_seconds: int
+    #: The deadline; None while paused.
+    due_at: datetime | None
+    #: The next instant somebody has to look: the deadline of a running clock, the next escalation of a breached one.
+    next_check_at: datetime | None
+    paused_at: datetime | None = None
+    #: Time spent paused, without the pause that is going on.
+    paused_for: timedelta = timedelta(0)
+    #: What was left when the pause began; None unless paused.
+    remaining: timedelta | None = None
+    stopped_at: datetime | None = None
+    breached_at: datetime | None = None
+    detected_at: datetime | None = None
+    #: Why it was breached: `deadline` passed, or a `retarget` put it into the past.
+    cause: str | None = None
+
+    def deadline(self, now: datetime) -> datetime:
+        """Return the due instant; for a paused clock the one it would have if it resumed now."""
+        if self.due_at is not None:
+            return self.due_at
+        return now + (self.remaining or timedelta(0))
+
+    def is_breached(self, now: datetime) -> bool:
+        """Tell the verdict as of now, found by a scan or not (5)."""
+        return self.state is ClockState.BREACHED or self.is_due(now)
+
+    def is_due(self, now: datetime) -> bool:
+        """Tell whether the clock runs and its deadline has passed without a verdict (5: at the deadline is in time)."""
+        return self.state is ClockState.RUNNING and self.due_at is not None and now > self.due_at
+
+
+def start(ticket_id: str, started_at: datetime, target: timedelta, *, paused: bool = False) -> Clock:
+    """Start the resolution clock of a ticket; created paused starts paused (13)."""
+    due_at = started_at + target
+    return Clock(
+        ticket_id=ticket_id,
+        target=RESOLUTION,
+        cycle=1,
+        state=ClockState.PAUSED if paused else ClockState.RUNNING,
+        started_at=started_at,
+        target_seconds=int(target.total_seconds()),
+        due_at=None if paused else due_at,
+        next_check_at=None if paused else due_at,
+        paused_at=started_at if paused else None,
+        remaining=target if paused else None,
+    )
+
+
+def settle(clock: Clock, now: datetime) -> Clock:
+    """Record the breach of a clock whose deadline has passed; any other clock is returned as it is (6, 7)."""
+    if not clock.is_due(now):
+        return clock
+    return _breached(clock, at=clock.due_at, now=now, cause="deadline")
+
+
+def pause(clock: Clock, now: datetime) -> Clock:
+    """Stop counting; what is left is kept. Paused to paused does not restart (12); a breach is not undone (9)."""
+    clock = settle(clock, now)
+    if clock.state is not ClockState.RUNNING or clock.due_at is None:
+        return clock
+    began = max(now, clock.started_at)
+    return replace(
+        clock,
+        state=ClockState.PAUSED,
+        paused_at=began,
+        remaining=clock.due_at - began,
+        due_at=None,
+        next_check_at=None,
+    )
+
+
+def resume(clock: Clock, now: datetime) -> Clock:
+    """Count again from where the pause began (12)."""
+    if clock.state is not ClockState.PAUSED or clock.paused_at is None or clock.remaining is None:
+        return clock
+    ended = max(now, clock.paused_at)
+    due_at = ended + clock.remaining
+    return replace(
+        clock,
+        state=ClockState.RUNNING,
+        paused_at=None,
+        paused_for=clock.paused_for + (ended - clock.paused_at),
+        remaining=None,
+        due_at=due_at,
+        next_check_at=due_at,
+    )
+
+
+def retarget(clock: Clock, target: timedelta, now: datetime) -> Clock:
+    """Promise something else: start + new target + time paused so far. In the past is a breach at this moment (10).
+
+    A verdict that was reached stays, with the deadline it was reached on (9).
+    """
+    clock = settle(clock, now)
+    if clock.state not in {ClockState.RUNNING, ClockState.PAUSED}:
+        return clock
+    due_at = clock.started_at + target + clock.paused_for
+    moved = replace(clock, target_seconds=int(target.total_seconds()))
+    if clock.paused_at is not None:
+        # A pause that is going on does not use up time: what matters is what was left when it began.
+        if due_at < clock.paused_at:
+            moved = replace(moved, due_at=due_at, paused_at=None, remaining=None)
+            return _breached(moved, at=now, now=now, cause="retarget")
+        return replace(moved, remaining=due_at - clock.paused_at)
+    moved = replace(moved, due_at=due_at, next_check_at=due_at)
+    return _breached(moved, at=now, now=now, cause="retarget") if due_at < now else moved
+
+
+def stop(clock: Clock, now: datetime) -> Clock:
+    """End the clock because the target was done: met, unless it was late (5); a pause ends first (13)."""
+    clock = settle(resume(clock, now), now)
+    if clock.state is ClockState.RUNNING:
+        return replace(clock, state=ClockState.MET, stopped_at=now, next_check_at=None)
+    if clock.state is ClockState.BREACHED and clock.stopped_at is None:
+        return replace(clock, stopped_at=now, next_check_at=None)
+    return clock
+
+
+def cancel(clock: Clock, now: datetime) -> Clock:
+    """End the clock because nobody wants the target any more; it counts nowhere (20). A breach stays on record."""
+    clock = settle(resume(clock, now), now)
+    return replace(clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None)
+
+
+def reopen(clock: Clock, now: datetime) -> Clock:
+    """Run again after a stop; the time in between counts as a pause (14, `resume`). A breach stays a breach (9)."""
+    if clock.stopped_at is None or clock.state not in {ClockState.MET, ClockState.BREACHED}:
+        return clock
+    away = max(now - clock.stopped_at, timedelta(0))
+    again = replace(clock, stopped_at=None, paused_for=clock.paused_for + away)
+    if clock.state is ClockState.BREACHED or clock.due_at is None:
+        # An escalation that the stop called off is due again; one that was done is known by its key.
+        return replace(again, next_check_at=now)
+    due_at = clock.due_at + away
+    return replace(again, state=ClockState.RUNNING, due_at=due_at, next_check_at=due_at)
+
+
+def follow(clock: Clock, old: str, new: str, *, pausing: frozenset[str], now: datetime) -> Clock:
+    """Do to the clock what a move of its ticket from one status to another means."""
+    clock = settle(clock, now)
+    if new == "cancelled":
+        return cancel(clock, now)
+    if new == "resolved":
+        return stop(clock, now)
+    if new == "closed":
+        return clock
+    if old == "resolved":
+        clock = reopen(clock, now)
+    return pause(clock, now) if new in pausing else resume(clock, now)
+
+
+def _breached(clock: Clock, *, at: datetime | None, now: datetime, cause: str) -> Clock:
+    """The permanent verdict; the escalation is due at once."""
+    return replace(
+        clock, state=ClockState.BREACHED, breached_at=at, detected_at=now, next_check_at=now, cause=cause
+    )

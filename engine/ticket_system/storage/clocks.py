@@ -1,0 +1,82 @@
+"""Clocks: one row per target, ticket and cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from ticket_system.sla.clocks import Clock, ClockState
+from ticket_system.storage.tables import clocks, is_active, named, tickets
+
+# In the order of the dataclass's fields, so that a row is its arguments.
+clock_columns = [clocks.c[field.name] for field in fields(Clock)]
+_STATE = [column.name for column in clock_columns].index("state")
+_KEY = ("ticket_id", "target", "cycle")
+
+
+def clock_from(row: Sequence[Any]) -> Clock | None:
+    """Read a row of `clock_columns`; None for the empty side of an outer join."""
+    if row[_STATE] is None:
+        return None
+    return Clock(*row[:_STATE], ClockState(row[_STATE]), *row[_STATE + 1 :])
+
+
+def insert(connection: sa.Connection, *new: Clock) -> None:
+    """Store clocks that have just been started."""
+    connection.execute(_INSERT, [asdict(clock) for clock in new])
+
+
+def lock(connection: sa.Connection, ticket_id: str) -> list[Clock]:
+    """Read a ticket's clocks for change, the newest cycle last."""
+    rows = connection.execute(_LOCK, {"ticket_id": ticket_id})
+    return [clock for row in rows if (clock := clock_from(row))]
+
+
+def save(connection: sa.Connection, clock: Clock) -> None:
+    """Write what has become of a clock that was locked before."""
+    connection.execute(
+        _SAVE, {f"clock_{name}" if name in _KEY else name: value for name, value in asdict(clock).items()}
+    )
+
+
+def overdue(connection: sa.Connection, now: Any) -> sa.CursorResult[Any]:
+    """Find active tickets that are late: those found by a scan, and those a scan has yet to find. Worst first."""
+    return connection.execute(_OVERDUE, {"now": now})
+
+
+_INSERT = sa.insert(clocks)
+_LOCK = (
+    sa.select(*clock_columns)
+    .where(clocks.c.ticket_id == sa.bindparam("ticket_id"))
+    .order_by(clocks.c.target, clocks.c.cycle)
+    .with_for_update()
+)
+_SAVE = (
+    sa.update(clocks)
+    .where(*[clocks.c[name] == sa.bindparam(f"clock_{name}") for name in _KEY])
+    .values(
+        {
+            column: sa.bindparam(column.name, type_=column.type)
+            for column in clock_columns
+            if column.name not in _KEY
+        }
+    )
+)
+
+_LATE = [clocks.c.ticket_id, clocks.c.due_at]
+_late = sa.union_all(
+    sa.select(*_LATE).where(clocks.c.state == named("breached"), clocks.c.stopped_at.is_(None)),
+    sa.select(*_LATE).where(
+        clocks.c.state == named("running"),
+        clocks.c.next_check_at < sa.bindparam("now", type_=clocks.c.due_at.type),
+    ),
+).subquery("late")
+_OVERDUE = (
+    sa.select(tickets.c.id, tickets.c.title, tickets.c.priority, tickets.c.assignee, _late.c.due_at)
+    .join_from(_late, tickets, tickets.c.id == _late.c.ticket_id)
+    .where(is_active)
+    .order_by(_late.c.due_at, tickets.c.id)
+)

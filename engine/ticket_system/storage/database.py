@@ -1,0 +1,229 @@
+"""One database: how it is opened, what a transaction is, and where SQLite and PostgreSQL differ."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.pool import StaticPool
+
+from ticket_system.errors import StorageUnavailable
+from ticket_system.storage import schema
+from ticket_system.storage.tables import Instant
+from ticket_system.tickets import utc_now
+
+#: How long a SQLite writer waits for another process's transaction, in seconds.
+_PATIENCE = 30
+
+
+def url_of(path_or_url: str | Path) -> sa.URL:
+    """Read a file path, `":memory:"` or a SQLAlchemy URL as a URL; PostgreSQL always means psycopg 3."""
+    text = str(path_or_url)
+    if "://" not in text:
+        return sa.URL.create("sqlite", database=text)
+    try:
+        url = sa.make_url(text)
+    except exc.ArgumentError as error:
+        raise StorageUnavailable(
+            "the database URL cannot be read; expected scheme://user:password@host/name"
+        ) from error
+    if url.drivername in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in {"postgresql", "sqlite"}:
+        raise StorageUnavailable(
+            f"{url.drivername} is not supported; use postgresql+psycopg:// or sqlite:///"
+        )
+    return url
+
+
+class Database:
+    """Hands out transactions. Safe to use from several threads; to be made anew after a fork.
+
+    `read()` and `write()` are one transaction each: committed at the end, rolled back as a whole when anything
+    is raised. Trouble with the database itself comes out as StorageUnavailable.
+    """
+
+    def __init__(self, path_or_url: str | Path, *, pool_size: int = 5) -> None:
+        self.url = url_of(path_or_url)
+        self.dialect = self.url.get_backend_name()
+        self.in_memory = self.dialect == "sqlite" and self.url.database in {None, "", ":memory:"}
+        # One writer at a time: SQLite's own queue between threads is a sleep and retry.
+        self._turn: AbstractContextManager[Any] = (
+            threading.RLock() if self.dialect == "sqlite" else nullcontext()
+        )
+        try:
+            self.engine = (
+                _sqlite(self.url, self.in_memory)
+                if self.dialect == "sqlite"
+                else _postgresql(self.url, pool_size)
+            )
+        except ModuleNotFoundError as error:
+            raise StorageUnavailable(
+                "PostgreSQL needs psycopg: pip install 'blackroad-ticket-system[postgres]'"
+            ) from error
+
+    @property
+    def path(self) -> Path | None:
+        """The file of a SQLite database; None for any other."""
+        return (
+            Path(self.url.database)
+            if self.dialect == "sqlite" and self.url.database and not self.in_memory
+            else None
+        )
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Open a transaction that only reads."""
+        with (
+            self._turn if self.in_memory else nullcontext(),
+            _translated(self),
+            self.engine.connect() as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Open a transaction; it is committed when the block ends and undone when the block raises."""
+        with self._turn, _translated(self), self.engine.connect() as connection:
+            with connection.execution_options(tickets_writes=True).begin():
+                yield connection
+
+    def ping(self) -> None:
+        """Raise StorageUnavailable unless the database answers."""
+        with self.read() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
+    def schema_version(self) -> str | None:
+        """Return the revision the database is at; None when it holds no schema of ours."""
+        with self.read() as connection:
+            return schema.version(connection)
+
+    def upgrade(self) -> None:
+        """Bring the schema up to this program's, under a lock; several at once are fine, and so is a second time."""
+        with self._turn, _translated(self):
+            schema.upgrade(self.engine, in_memory=self.in_memory)
+
+    def require_current_schema(self) -> None:
+        """Raise SchemaOutdated, saying what to do, unless program and database belong together."""
+        schema.require(self.schema_version())
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        """Be a context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Name the database without its password."""
+        return f"Database({self.url.render_as_string(hide_password=True)!r})"
+
+
+#: The time by PostgreSQL's clock, which all workers share; a worker whose own clock is off decides nothing.
+database_clock = sa.func.clock_timestamp(type_=Instant)
+
+
+def moment(connection: sa.Connection) -> datetime:
+    """Return the time by the database's clock; an embedded database has ours."""
+    if connection.dialect.name == "sqlite":
+        return utc_now()
+    return connection.execute(_CLOCK).scalar_one()
+
+
+def clock_of(connection: sa.Connection, now: datetime | None) -> sa.ColumnElement[datetime]:
+    """Return `now` as SQL; without one, the database's own clock when the statement starts."""
+    if now is None and connection.dialect.name != "sqlite":
+        return sa.func.statement_timestamp(type_=Instant)
+    return sa.bindparam("now", now or utc_now(), type_=Instant)
+
+
+def seconds_between(
+    dialect: str, start: sa.ColumnElement[datetime], end: sa.ColumnElement[datetime]
+) -> sa.ColumnElement[float]:
+    """Return `end - start` in seconds, as SQL."""
+    if dialect == "sqlite":
+        return (sa.func.julianday(end, type_=sa.Float) - sa.func.julianday(start, type_=sa.Float)) * 86400.0
+    return sa.extract("epoch", end - start)
+
+
+_CLOCK = sa.select(database_clock)
+
+
+def _postgresql(url: sa.URL, pool_size: int) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=5,
+        # A connection that died in the pool is replaced, not handed out.
+        pool_pre_ping=True,
+        # An unreachable server is an error within seconds, not a wait.
+        connect_args={"connect_timeout": 5, "application_name": "ticket_system"},
+    )
+
+
+def _sqlite(url: sa.URL, in_memory: bool) -> sa.Engine:  # noqa: FBT001
+    arguments: dict[str, Any] = {"timeout": _PATIENCE, "check_same_thread": False}
+    # A database in memory lives in one connection, which all threads take in turns.
+    pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
+    engine = sa.create_engine(url, connect_args=arguments, **pool)
+
+    @event.listens_for(engine, "connect")
+    def connected(dbapi_connection: Any, _record: object) -> None:
+        # We say when a transaction begins; the driver's own guesses would start a writer as a reader.
+        dbapi_connection.isolation_level = None
+        dbapi_connection.create_function("gen_random_uuid", 0, lambda: str(uuid.uuid4()))
+        cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def began(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("tickets_writes")
+        # A writer takes its place at once: one that began as a reader can find the door shut half-way.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _translated(database: Database) -> Iterator[None]:
+    """Turn the driver's operational errors into StorageUnavailable with a hint, keeping the cause."""
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.DatabaseError) as error:
+        # Constraint violations and bad values are about the request; they were checked before, so they are bugs.
+        if isinstance(error, exc.IntegrityError | exc.DataError | exc.ProgrammingError):
+            raise
+        raise StorageUnavailable(f"{database!r}: {_hint(str(error.orig))}") from error
+
+
+_HINTS = {
+    "readonly database": "the file or its folder is read-only; give this user the right to write both",
+    "unable to open": "the file cannot be opened; does its folder exist, and may this user read it?",
+    "disk is full": "the disk is full; nothing was written, make room and try again",
+    "is locked": "another program keeps the file locked; try again when it is done",
+    "not a database": "this is not a SQLite file, or it is damaged; it was left as it is",
+    "malformed": "the file is damaged; it was left as it is, restore it from a copy",
+    "refused": "nothing listens at this address; is the server running, are host and port right?",
+    "timeout": "the server does not answer",
+    "password authentication failed": "the server refuses this user or password",
+}
+
+
+def _hint(message: str) -> str:
+    first = message.strip().splitlines()[0] if message.strip() else "no reason given"
+    return next((hint for sign, hint in _HINTS.items() if sign in message.lower()), first)

@@ -1,0 +1,52 @@
+"""What happened, in order: appended to, never changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from ticket_system.storage.tables import events
+from ticket_system.tickets import utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Who did what to a ticket, when, from what to what."""
+
+    ticket_id: str
+    at: datetime
+    kind: str
+    actor: str
+    old: str | None = None
+    new: str | None = None
+    note: str | None = None
+    #: Set for what may happen once only.
+    key: str | None = None
+
+
+def key(ticket_id: str, target: str, cycle: int, kind: str, level: int = 0, repeat: int = 0) -> str:
+    """Name what may happen once only (rule 8)."""
+    return f"{ticket_id}/{target}/{cycle}/{kind}/{level}/{repeat}"
+
+
+def append(connection: sa.Connection, *happened: Event) -> None:
+    """Write events down."""
+    if happened:
+        recorded_at = utc_now()
+        connection.execute(_INSERT, [asdict(one) | {"recorded_at": recorded_at} for one in happened])
+
+
+def of_ticket(connection: sa.Connection, ticket_id: str) -> list[Event]:
+    """Return a ticket's history, oldest first."""
+    rows = connection.execute(_OF_TICKET, {"ticket_id": ticket_id})
+    return [Event(**row) for row in rows.mappings()]
+
+
+_INSERT = sa.insert(events)
+_OF_TICKET = (
+    sa.select(*[column for column in events.c if column.name not in {"id", "recorded_at"}])
+    .where(events.c.ticket_id == sa.bindparam("ticket_id"))
+    .order_by(events.c.at, events.c.id)
+)

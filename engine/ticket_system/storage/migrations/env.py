@@ -1,0 +1,10 @@
+"""Runs the migrations inside the transaction that `schema.upgrade` opened and locked."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from ticket_system.storage.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()

@@ -1,0 +1,128 @@
+"""Tickets, comments, clocks, events and the outbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+instant = sa.DateTime(timezone=True)
+serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+active = "status IN ('open', 'in_progress', 'review', 'on_hold')"
+
+
+def where(condition: str) -> dict[str, Any]:
+    """Say which rows a partial index holds."""
+    return {"postgresql_where": sa.text(condition), "sqlite_where": sa.text(condition)}
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.create_table(
+        "events",
+        sa.Column("id", serial, sa.Identity(), nullable=False),
+        sa.Column("ticket_id", sa.Text(), nullable=False),
+        sa.Column("at", instant, nullable=False),
+        sa.Column("recorded_at", instant, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("old", sa.Text()),
+        sa.Column("new", sa.Text()),
+        sa.Column("note", sa.Text()),
+        sa.Column("key", sa.Text()),
+        sa.PrimaryKeyConstraint("id", name="events_pk"),
+    )
+    op.create_index("events_of_ticket", "events", ["ticket_id", "at"])
+    op.create_index("events_once", "events", ["key"], unique=True, **where("key IS NOT NULL"))
+    op.create_table(
+        "outbox",
+        sa.Column("id", serial, sa.Identity(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("ticket_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.SmallInteger(), nullable=False),
+        sa.Column("created_at", instant, nullable=False),
+        sa.Column("next_attempt_at", instant),
+        sa.Column("lease", sa.Text()),
+        sa.Column("error", sa.Text()),
+        sa.Column("sent_at", instant),
+        sa.PrimaryKeyConstraint("id", name="outbox_pk"),
+        sa.UniqueConstraint("key", name="outbox_key_unique"),
+    )
+    op.create_index("outbox_stuck", "outbox", ["id"], **where("state IN ('parked', 'uncertain')"))
+    op.create_index(
+        "outbox_to_send", "outbox", ["next_attempt_at"], **where("state IN ('pending', 'leased', 'sending')")
+    )
+    op.create_table(
+        "tickets",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("requester", sa.Text(), nullable=False),
+        sa.Column("priority", sa.SmallInteger(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("assignee", sa.Text()),
+        sa.Column("sla_hours", sa.Integer(), nullable=False),
+        sa.Column("created_at", instant, nullable=False),
+        sa.Column("updated_at", instant, nullable=False),
+        sa.Column("resolved_at", instant),
+        sa.Column("tags", sa.JSON(), nullable=False),
+        sa.Column("cycle", sa.SmallInteger(), server_default="1", nullable=False),
+        sa.CheckConstraint("priority BETWEEN 1 AND 4", name="tickets_priority_known"),
+        sa.PrimaryKeyConstraint("id", name="tickets_pk"),
+    )
+    op.create_index("tickets_of_assignee", "tickets", ["assignee", "priority", "created_at"])
+    op.create_index("tickets_open_of_assignee", "tickets", ["assignee"], **where(active))
+    op.create_index("tickets_opened", "tickets", ["created_at", "priority"])
+    op.create_index("tickets_queue", "tickets", ["priority", "created_at"], **where(active))
+    op.create_index(
+        "tickets_resolved",
+        "tickets",
+        ["resolved_at", "priority", "created_at"],
+        **where("resolved_at IS NOT NULL"),
+    )
+    op.create_table(
+        "clocks",
+        sa.Column("ticket_id", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("cycle", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("started_at", instant, nullable=False),
+        sa.Column("target_seconds", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", instant),
+        sa.Column("next_check_at", instant),
+        sa.Column("paused_at", instant),
+        sa.Column("paused_for", sa.BigInteger(), nullable=False),
+        sa.Column("remaining", sa.BigInteger()),
+        sa.Column("stopped_at", instant),
+        sa.Column("breached_at", instant),
+        sa.Column("detected_at", instant),
+        sa.Column("cause", sa.Text()),
+        sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="clocks_ticket_id_fk"),
+        sa.PrimaryKeyConstraint("ticket_id", "target", "cycle", name="clocks_pk"),
+    )
+    op.create_index("clocks_breached", "clocks", ["breached_at"], **where("state = 'breached'"))
+    op.create_index("clocks_met", "clocks", ["stopped_at"], **where("state = 'met'"))
+    op.create_index(
+        "clocks_overdue", "clocks", ["due_at"], **where("state = 'breached' AND stopped_at IS NULL")
+    )
+    op.create_index(
+        "clocks_to_check", "clocks", ["state", "next_check_at"], **where("next_check_at IS NOT NULL")
+    )
+    op.create_table(
+        "comments",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("ticket_id", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("is_internal", sa.Boolean(), nullable=False),
+        sa.Column("created_at", instant, nullable=False),
+        sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="comments_ticket_id_fk"),
+        sa.PrimaryKeyConstraint("id", name="comments_pk"),
+    )
+    op.create_index("comments_of_ticket", "comments", ["ticket_id", "created_at"])

@@ -1,0 +1,207 @@
+"""The tables, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ticket_system.tickets import ACTIVE_STATUSES
+
+
+class Instant(sa.TypeDecorator[datetime]):
+    """An instant: `timestamptz` on PostgreSQL, UTC text that sorts on SQLite; aware UTC in Python."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Hand the database an instant in its own form."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return aware UTC, whatever the zone of the connection."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Span(sa.TypeDecorator[timedelta]):
+    """A length of time, kept as whole microseconds: exact, and the same on both databases."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002
+        """Count the microseconds."""
+        return None if value is None else value // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> timedelta | None:  # noqa: ARG002
+        """Return the length."""
+        return None if value is None else timedelta(microseconds=value)
+
+
+class Names(sa.TypeDecorator[list[str]]):
+    """A list of words as JSON."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pk",
+        "fk": "%(table_name)s_%(column_0_name)s_fk",
+        "uq": "%(table_name)s_%(column_0_name)s_unique",
+        "ck": "%(table_name)s_%(constraint_name)s",
+    }
+)
+# SQLite numbers rows by itself only in a column of exactly this type.
+_serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("requester", sa.Text, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("assignee", sa.Text),
+    sa.Column("sla_hours", sa.Integer, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("resolved_at", Instant),
+    sa.Column("tags", Names, nullable=False),
+    #: The cycle of the resolution clock that counts now.
+    sa.Column("cycle", sa.SmallInteger, nullable=False, server_default="1"),
+    sa.CheckConstraint("priority BETWEEN 1 AND 4", name="priority_known"),
+)
+
+comments = sa.Table(
+    "comments",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("ticket_id", sa.ForeignKey("tickets.id"), nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("is_internal", sa.Boolean, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Index("comments_of_ticket", "ticket_id", "created_at"),
+)
+
+clocks = sa.Table(
+    "clocks",
+    metadata,
+    sa.Column("ticket_id", sa.ForeignKey("tickets.id"), primary_key=True),
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("cycle", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("target_seconds", sa.BigInteger, nullable=False),
+    sa.Column("due_at", Instant),
+    sa.Column("next_check_at", Instant),
+    sa.Column("paused_at", Instant),
+    sa.Column("paused_for", Span, nullable=False),
+    sa.Column("remaining", Span),
+    sa.Column("stopped_at", Instant),
+    sa.Column("breached_at", Instant),
+    sa.Column("detected_at", Instant),
+    sa.Column("cause", sa.Text),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", _serial, sa.Identity(), primary_key=True),
+    sa.Column("ticket_id", sa.Text, nullable=False),
+    #: When it happened, and when it was written down.
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("recorded_at", Instant, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("old", sa.Text),
+    sa.Column("new", sa.Text),
+    sa.Column("note", sa.Text),
+    #: ticket/target/cycle/kind/level/repeat for what may happen once only (rule 8).
+    sa.Column("key", sa.Text),
+    sa.Index("events_of_ticket", "ticket_id", "at"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", _serial, sa.Identity(), primary_key=True),
+    #: The key of the event that caused it, and the way it leaves.
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("ticket_id", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.SmallInteger, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    #: When to look at it again: the next attempt of a pending one, the end of the lease of a taken one.
+    sa.Column("next_attempt_at", Instant),
+    #: Who holds it; only the holder may say what became of it.
+    sa.Column("lease", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("sent_at", Instant),
+)
+
+
+def one_of(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
+    """Say "is one of", spelt out in the SQL: a planner cannot match a parameter with a partial index."""
+    return column.in_(sa.bindparam(None, values, expanding=True, literal_execute=True))
+
+
+def named(value: str) -> sa.ColumnElement[str]:
+    """Spell a constant of ours out in the SQL, for the same reason."""
+    return sa.literal(value, literal_execute=True)
+
+
+is_active = one_of(tickets.c.status, ACTIVE_STATUSES)
+
+_active_sql = sa.text("status IN ({})".format(", ".join(f"'{status}'" for status in ACTIVE_STATUSES)))
+
+
+def _partial(name: str, *columns: sa.Column[Any], where: sa.TextClause) -> sa.Index:
+    return sa.Index(name, *columns, postgresql_where=where, sqlite_where=where)
+
+
+# The queue, and one agent's open work.
+_partial("tickets_queue", tickets.c.priority, tickets.c.created_at, where=_active_sql)
+_partial("tickets_open_of_assignee", tickets.c.assignee, where=_active_sql)
+sa.Index("tickets_of_assignee", tickets.c.assignee, tickets.c.priority, tickets.c.created_at)
+# The report reads what happened in its period, from the index alone.
+sa.Index("tickets_opened", tickets.c.created_at, tickets.c.priority)
+_partial(
+    "tickets_resolved",
+    tickets.c.resolved_at,
+    tickets.c.priority,
+    tickets.c.created_at,
+    where=sa.text("resolved_at IS NOT NULL"),
+)
+_partial("clocks_met", clocks.c.stopped_at, where=sa.text("state = 'met'"))
+_partial("clocks_breached", clocks.c.breached_at, where=sa.text("state = 'breached'"))
+# The scans: `running` are looked at for a breach, `breached` for an escalation. What is not due is not read.
+_partial(
+    "clocks_to_check", clocks.c.state, clocks.c.next_check_at, where=sa.text("next_check_at IS NOT NULL")
+)
+# The breach list, worst first.
+_partial("clocks_overdue", clocks.c.due_at, where=sa.text("state = 'breached' AND stopped_at IS NULL"))
+once_only = sa.Index(
+    "events_once",
+    events.c.key,
+    unique=True,
+    postgresql_where=sa.text("key IS NOT NULL"),
+    sqlite_where=sa.text("key IS NOT NULL"),
+)
+_partial(
+    "outbox_to_send",
+    outbox.c.next_attempt_at,
+    where=sa.text("state IN ('pending', 'leased', 'sending')"),
+)
+_partial("outbox_stuck", outbox.c.id, where=sa.text("state IN ('parked', 'uncertain')"))

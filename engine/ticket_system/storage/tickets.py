@@ -1,0 +1,111 @@
+"""Tickets and comments: rows in, objects out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ticket_system.sla.clocks import RESOLUTION
+from ticket_system.storage.clocks import clock_columns, clock_from
+from ticket_system.storage.database import database_clock
+from ticket_system.storage.tables import clocks, comments, is_active, tickets
+from ticket_system.tickets import Comment, Ticket, utc_now
+
+# In the order of the dataclasses' fields, so that a row is their arguments.
+_FIELDS = [tickets.c[field.name] for field in fields(Ticket) if field.name in tickets.c]
+_COMMENT_FIELDS = [comments.c[field.name] for field in fields(Comment)]
+_WIDTH = len(_FIELDS)
+
+
+def insert(connection: sa.Connection, *new: Ticket) -> None:
+    """Store tickets that were checked before; a taken id raises the database's IntegrityError."""
+    connection.execute(
+        _INSERT, [{column.name: getattr(ticket, column.name) for column in _FIELDS} for ticket in new]
+    )
+
+
+def lock(connection: sa.Connection, ticket_id: str) -> tuple[Ticket, datetime] | None:
+    """Read a ticket for change, without its clock, and the time by the database's clock; None: there is none."""
+    if connection.dialect.name == "sqlite":
+        row = connection.execute(_ONE, {"id": ticket_id}).one_or_none()
+        return None if row is None else (Ticket(*row), utc_now())
+    # The row's new version is read after a wait, and the time with it: moments of one ticket never run backwards.
+    row = connection.execute(_LOCK, {"id": ticket_id}).one_or_none()
+    return None if row is None else (Ticket(*row[:_WIDTH]), row[_WIDTH])
+
+
+def get(connection: sa.Connection, ticket_id: str) -> Ticket | None:
+    """Return a ticket with its resolution clock."""
+    row = connection.execute(_ONE_WITH_CLOCK, {"id": ticket_id}).one_or_none()
+    return None if row is None else _ticket(row)
+
+
+def exists(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
+    """Return those of the ids that are taken."""
+    return set(connection.scalars(sa.select(tickets.c.id).where(tickets.c.id.in_(list(ids)))))
+
+
+def queue(
+    connection: sa.Connection,
+    *,
+    assignee: str | None = None,
+    status: str | None = None,
+    priority: int | None = None,
+    limit: int | None = None,
+) -> list[Ticket]:
+    """Return tickets by priority, then age; active ones only, unless an assignee or a status is asked for."""
+    query = _WITH_CLOCK.order_by(tickets.c.priority, tickets.c.created_at, tickets.c.id).limit(limit)
+    if assignee is None and status is None:
+        query = query.where(is_active)
+    if assignee is not None:
+        query = query.where(tickets.c.assignee == assignee)
+    if status is not None:
+        query = query.where(tickets.c.status == status)
+    if priority is not None:
+        query = query.where(tickets.c.priority == priority)
+    return [_ticket(row) for row in connection.execute(query)]
+
+
+def update(connection: sa.Connection, ticket_id: str, **values: Any) -> None:
+    """Change columns of a ticket that was locked before."""
+    connection.execute(sa.update(tickets).where(tickets.c.id == ticket_id).values(**values))
+
+
+def insert_comments(connection: sa.Connection, *new: Comment) -> None:
+    """Store comments that were checked before."""
+    connection.execute(
+        _INSERT_COMMENT,
+        [{column.name: getattr(one, column.name) for column in _COMMENT_FIELDS} for one in new],
+    )
+
+
+def comments_of(connection: sa.Connection, ticket_id: str, *, include_internal: bool) -> list[Comment]:
+    """Return what was said about a ticket, oldest first."""
+    query = sa.select(*_COMMENT_FIELDS).where(comments.c.ticket_id == ticket_id)
+    if not include_internal:
+        query = query.where(sa.not_(comments.c.is_internal))
+    rows = connection.execute(query.order_by(comments.c.created_at, comments.c.id))
+    return [Comment(*row) for row in rows]
+
+
+def _ticket(row: sa.Row[Any]) -> Ticket:
+    return Ticket(*row[:_WIDTH], clock=clock_from(row[_WIDTH:]))
+
+
+_INSERT = sa.insert(tickets)
+_INSERT_COMMENT = sa.insert(comments)
+_ONE = sa.select(*_FIELDS).where(tickets.c.id == sa.bindparam("id"))
+# NO KEY UPDATE: whoever writes a row that refers to this ticket need not wait for us.
+_LOCK = _ONE.add_columns(database_clock).with_for_update(key_share=True)
+_WITH_CLOCK = sa.select(*_FIELDS, *clock_columns).outerjoin_from(
+    tickets,
+    clocks,
+    sa.and_(
+        clocks.c.ticket_id == tickets.c.id, clocks.c.target == RESOLUTION, clocks.c.cycle == tickets.c.cycle
+    ),
+)
+_ONE_WITH_CLOCK = _WITH_CLOCK.where(tickets.c.id == sa.bindparam("id"))

@@ -1,0 +1,180 @@
+"""TicketSystem: the front door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from ticket_system import triage
+from ticket_system.changes import Changes
+from ticket_system.errors import TicketNotFound
+from ticket_system.reports import report
+from ticket_system.sla.policies import DEFAULT_POLICY, Policy
+from ticket_system.storage import clocks, events, reports, tickets
+from ticket_system.storage.database import Database, moment
+from ticket_system.storage.events import Event
+from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket, check_status, check_whole
+
+
+class TicketSystem:
+    """A help desk in a database: three lines and a support workflow runs.
+
+    Give it a file path, `":memory:"`, or a SQLAlchemy URL. A SQLite file is created, or upgraded, by itself; a
+    PostgreSQL database is upgraded by `tickets db upgrade`, and one with another schema is refused. Every call is one
+    transaction; calls from several threads are fine.
+    """
+
+    def __init__(
+        self,
+        db_path: str | Path | Database = ":memory:",
+        *,
+        policy: Policy = DEFAULT_POLICY,
+        words: Mapping[int, Sequence[str]] = triage.PRIORITY_KEYWORDS,
+    ) -> None:
+        self.policy, self.words = policy, words
+        self.database = db_path if isinstance(db_path, Database) else Database(db_path)
+        try:
+            if self.database.dialect == "sqlite":
+                self.database.upgrade()
+            self.database.require_current_schema()
+        except BaseException:
+            if self.database is not db_path:
+                self.database.close()
+            raise
+
+    def create_ticket(self, ticket: Ticket) -> Ticket:
+        """Store a ticket and start its clock; InvalidTicket, and nothing stored, for a field that makes no sense."""
+        with self.database.write() as connection:
+            self._changes(connection).create(ticket)
+        return ticket
+
+    def create_tickets(self, new: Sequence[Ticket]) -> None:
+        """Store many tickets in one transaction: all of them, or none."""
+        with self.database.write() as connection:
+            if new:
+                self._changes(connection).create(*new)
+
+    def get_ticket(self, ticket_id: str) -> Ticket | None:
+        """Return a ticket, or None."""
+        with self.database.read() as connection:
+            return tickets.get(connection, ticket_id)
+
+    def assign_ticket(self, ticket_id: str, assignee: str) -> bool:
+        """Give an open ticket to somebody and move it to `in_progress`; False when there is no such open ticket."""
+        with self.database.write() as connection:
+            return self._changes(connection).assign(ticket_id, assignee)
+
+    def reassign_ticket(self, ticket_id: str, assignee: str | None) -> bool:
+        """Give an active ticket to somebody else, or to nobody, and leave its status alone; False when there is none."""
+        with self.database.write() as connection:
+            return self._changes(connection).reassign(ticket_id, assignee)
+
+    def update_status(self, ticket_id: str, status: str, author: str = "system", note: str = "") -> bool:
+        """Move a ticket along STATUS_FLOW; a note becomes an internal comment. False when the ticket is unknown."""
+        with self.database.write() as connection:
+            return self._changes(connection).set_status(ticket_id, status, actor=author, note=note)
+
+    def escalate(self, ticket_id: str, reason: str = "") -> bool:
+        """Raise the priority one step, with its SLA hours and deadline (rule 10). False when the ticket is unknown.
+
+        A deadline that falls into the past this way is a breach at this moment, with the cause `retarget`.
+        """
+        with self.database.write() as connection:
+            return self._changes(connection).escalate(ticket_id, reason)
+
+    def check_sla_breach(self, ticket_id: str) -> dict[str, Any]:
+        """Return where a ticket stands with its deadline; hours left are negative when it is, or was, overdue."""
+        with self.database.read() as connection:
+            ticket, now = tickets.get(connection, ticket_id), moment(connection)
+        if ticket is None:
+            raise TicketNotFound(ticket_id)
+        clock = ticket.clock
+        deadline = clock.deadline(now) if clock else ticket.created_at + timedelta(hours=ticket.sla_hours)
+        until = (clock.stopped_at if clock else ticket.resolved_at) or now
+        return {
+            "ticket_id": ticket.id,
+            "priority": ticket.priority,
+            "priority_label": PRIORITY_LABELS[ticket.priority],
+            "sla_hours": ticket.sla_hours,
+            "created_at": ticket.created_at.isoformat(),
+            "sla_deadline": deadline.isoformat(),
+            "is_breached": clock.is_breached(now) if clock else False,
+            "hours_remaining": round((deadline - until).total_seconds() / 3600, 2),
+        }
+
+    def get_breached_tickets(self) -> list[dict[str, Any]]:
+        """Return the active tickets that are late, worst first, whether a scan has found them yet or not."""
+        with self.database.read() as connection:
+            now = moment(connection)
+            rows = clocks.overdue(connection, now).all()
+        return [
+            {
+                "ticket_id": row.id,
+                "title": row.title,
+                "priority": PRIORITY_LABELS[row.priority],
+                "assignee": row.assignee,
+                "overdue_hours": round((now - row.due_at).total_seconds() / 3600, 1),
+            }
+            for row in rows
+        ]
+
+    def auto_priority(self, description: str) -> tuple[int, int]:
+        """Suggest a priority and its SLA hours from the words of a text."""
+        return triage.auto_priority(description, words=self.words, hours=self.policy.hours)
+
+    def add_comment(self, comment: Comment) -> Comment:
+        """Add a comment; TicketNotFound when there is no such ticket."""
+        with self.database.write() as connection:
+            self._changes(connection).comment(comment)
+        return comment
+
+    def get_comments(self, ticket_id: str, include_internal: bool = True) -> list[Comment]:  # noqa: FBT001, FBT002 - the contract
+        """Return the comments of a ticket, oldest first."""
+        with self.database.read() as connection:
+            return tickets.comments_of(connection, ticket_id, include_internal=include_internal)
+
+    def get_history(self, ticket_id: str) -> list[Event]:
+        """Return everything that happened to a ticket, oldest first."""
+        with self.database.read() as connection:
+            return events.of_ticket(connection, ticket_id)
+
+    def get_queue(
+        self,
+        assignee: str | None = None,
+        status: str | None = None,
+        priority: int | None = None,
+        *,
+        limit: int | None = None,
+    ) -> list[Ticket]:
+        """Return tickets by priority, then age: active ones only, unless an assignee or a status is asked for."""
+        if status is not None:
+            check_status(status)
+        if priority is not None:
+            check_whole("priority", priority, 1, 4)
+        with self.database.read() as connection:
+            return tickets.queue(connection, assignee=assignee, status=status, priority=priority, limit=limit)
+
+    def generate_report(self, days: int = 7) -> dict[str, Any]:
+        """Return what was opened, resolved and breached in the last days, and what is open now."""
+        check_whole("days", days, 1, 36_500)
+        with self.database.read() as connection:
+            now = moment(connection)
+            figures = reports.figures(connection, now - timedelta(days=days), now)
+        return report(figures, days=days, now=now)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        """Be a context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _changes(self, connection: Any) -> Changes:
+        return Changes(connection, policy=self.policy)
