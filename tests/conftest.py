@@ -107,7 +107,7 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def system(database: Database) -> TicketSystem:
     """The engine over that database."""
-    return TicketSystem.from_database(database)
+    return TicketSystem(database)
 
 
 @pytest.fixture

@@ -42,9 +42,7 @@ class Changes:
     Without `alarms` a breach is recorded and nobody is told: what lies years back wakes nobody up.
     """
 
-    def __init__(
-        self, connection: sa.Connection, *, policy: Policy = DEFAULT_POLICY, alarms: bool = True
-    ) -> None:
+    def __init__(self, connection: sa.Connection, *, policy: Policy = DEFAULT_POLICY, alarms: bool = True) -> None:
         self.connection, self.policy, self.alarms = connection, policy, alarms
 
     def create(self, *new: Ticket) -> None:
@@ -64,24 +62,17 @@ class Changes:
             clocks.insert(self.connection, *started)
         events.append(
             self.connection,
-            *(
-                Event(ticket.id, ticket.created_at, "created", ticket.requester, new=_facts(ticket))
-                for ticket in new
-            ),
+            *(Event(ticket.id, ticket.created_at, "created", ticket.requester, new=_facts(ticket)) for ticket in new),
         )
 
-    def assign(
-        self, ticket_id: str, assignee: str, *, actor: str = "system", now: datetime | None = None
-    ) -> bool:
+    def assign(self, ticket_id: str, assignee: str, *, actor: str = "system", now: datetime | None = None) -> bool:
         """Give an open ticket to somebody, who starts on it; False when it is not open, or not there."""
         check_name("assignee", assignee)
         ticket, now = self._lock(ticket_id, now)
         if ticket is None or ticket.status != "open":
             return False
         self._move(ticket, "in_progress", actor, now, assignee=assignee)
-        events.append(
-            self.connection, Event(ticket_id, now, "assigned", actor, old=ticket.assignee, new=assignee)
-        )
+        events.append(self.connection, Event(ticket_id, now, "assigned", actor, old=ticket.assignee, new=assignee))
         return True
 
     def reassign(
@@ -94,9 +85,7 @@ class Changes:
         if ticket is None or ticket.status not in ACTIVE_STATUSES:
             return False
         tickets.update(self.connection, ticket_id, assignee=assignee, updated_at=now)
-        events.append(
-            self.connection, Event(ticket_id, now, "assigned", actor, old=ticket.assignee, new=assignee)
-        )
+        events.append(self.connection, Event(ticket_id, now, "assigned", actor, old=ticket.assignee, new=assignee))
         return True
 
     def set_status(
@@ -132,11 +121,7 @@ class Changes:
     ) -> bool:
         """Change the priority, and with it the promise (rule 10); False when the ticket is not there."""
         check_whole("priority", priority, 1, 4)
-        hours = (
-            self.policy.hours[priority]
-            if sla_hours is None
-            else check_whole("sla_hours", sla_hours, 1, MAX_HOURS)
-        )
+        hours = self.policy.hours[priority] if sla_hours is None else check_whole("sla_hours", sla_hours, 1, MAX_HOURS)
         ticket, now = self._lock(ticket_id, now)
         if ticket is None:
             return False
@@ -147,9 +132,7 @@ class Changes:
         )
         return True
 
-    def escalate(
-        self, ticket_id: str, reason: str = "", *, actor: str = "system", now: datetime | None = None
-    ) -> bool:
+    def escalate(self, ticket_id: str, reason: str = "", *, actor: str = "system", now: datetime | None = None) -> bool:
         """Raise the priority one step by hand, and with it the promise (rule 10); False when it is not there."""
         check_text("reason", reason)
         ticket, now = self._lock(ticket_id, now)
@@ -222,9 +205,7 @@ class Changes:
         for clock in clocks.lock(self.connection, ticket.id):
             followed = clock_rules.follow(clock, ticket.status, status, pausing=self.policy.pausing, now=now)
             self._save(clock, followed)
-        tickets.update(
-            self.connection, ticket.id, status=status, resolved_at=resolved_at, updated_at=now, **more
-        )
+        tickets.update(self.connection, ticket.id, status=status, resolved_at=resolved_at, updated_at=now, **more)
         events.append(self.connection, Event(ticket.id, now, "status", actor, old=ticket.status, new=status))
 
     def _retarget(self, ticket: Ticket, priority: int, hours: int, now: datetime) -> None:
@@ -244,9 +225,7 @@ class Changes:
             return
         key = events.key(after.ticket_id, after.target, after.cycle, "breached")
         note = f"{after.target} {after.cause}"
-        breach = Event(
-            after.ticket_id, after.breached_at, "breached", "system", "running", "breached", note, key
-        )
+        breach = Event(after.ticket_id, after.breached_at, "breached", "system", "running", "breached", note, key)
         events.append(self.connection, breach)
         if self.alarms:
             outbox.add(
@@ -265,6 +244,4 @@ class Changes:
 def _facts(ticket: Ticket) -> str:
     """What a ticket was opened with, so that its history can be read from its events alone."""
     facts = {"status": ticket.status, "priority": ticket.priority, "sla_hours": ticket.sla_hours}
-    return json.dumps(
-        facts | ({"assignee": ticket.assignee} if ticket.assignee else {}), separators=(",", ":")
-    )
+    return json.dumps(facts | ({"assignee": ticket.assignee} if ticket.assignee else {}), separators=(",", ":"))

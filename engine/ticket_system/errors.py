@@ -21,7 +21,7 @@ class TicketSystemError(Exception):
     """The root of every error this package raises on purpose."""
 
 
-class InvalidTicket(TicketSystemError, ValueError):  # noqa: N818 - the contract fixes the name
+class InvalidTicket(TicketSystemError, ValueError):
     """A field makes no sense; the message names the field and what was expected."""
 
 
@@ -33,7 +33,7 @@ class DuplicateTicket(InvalidTicket):
         self.ticket_id = ticket_id
 
 
-class InvalidTransition(TicketSystemError, ValueError):  # noqa: N818 - the contract fixes the name
+class InvalidTransition(TicketSystemError, ValueError):
     """The status flow has no such move; carries both ends and what would be allowed."""
 
     def __init__(self, ticket_id: str, old: str, new: str, allowed: Iterable[str]) -> None:
@@ -42,7 +42,7 @@ class InvalidTransition(TicketSystemError, ValueError):  # noqa: N818 - the cont
         super().__init__(f"Invalid transition: {old} → {new} (ticket {ticket_id}; allowed: {choices})")
 
 
-class TicketNotFound(TicketSystemError, LookupError, ValueError):  # noqa: N818 - the contract fixes the name
+class TicketNotFound(TicketSystemError, LookupError, ValueError):
     """No ticket has this id."""
 
     def __init__(self, ticket_id: str) -> None:
@@ -50,7 +50,7 @@ class TicketNotFound(TicketSystemError, LookupError, ValueError):  # noqa: N818 
         self.ticket_id = ticket_id
 
 
-class ImportFailed(TicketSystemError, ValueError):  # noqa: N818 - it reads as what happened
+class ImportFailed(TicketSystemError, ValueError):
     """The file as a whole cannot be imported; nothing was."""
 
 
@@ -58,13 +58,13 @@ class StorageError(TicketSystemError):
     """The database, not the request, is the trouble."""
 
 
-class SchemaOutdated(StorageError):  # noqa: N818 - it reads as what happened
+class SchemaOutdated(StorageError):
     """The database's schema and this program do not belong together; the message says what to do."""
 
 
-class StorageUnavailable(StorageError):  # noqa: N818 - it reads as what happened
+class StorageUnavailable(StorageError):
     """The database cannot be reached, opened or written right now; nothing was half-written."""
 
 
-class DamagedFile(StorageError):  # noqa: N818 - it reads as what happened
+class DamagedFile(StorageError):
     """The file is not a database this package can open; it was left as it was."""

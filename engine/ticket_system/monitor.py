@@ -61,7 +61,7 @@ def _drain(
     while True:
         if not _worth_a_look(database, kind, now):
             return Sweep(found, batches, drained=True, slowest_seconds=slowest)
-        with database.write() as connection:
+        with database.statement() as connection:
             batch = step(connection, now, since, batch_size)
         since, found, batches = batch.until, found + batch.found, batches + 1
         slowest = max(slowest, batch.slowest.total_seconds())

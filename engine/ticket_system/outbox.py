@@ -72,9 +72,7 @@ def delivered(database: Database, row: OutboxRow, *, now: datetime | None = None
         return _move(connection, row, _HELD, "sent", sent_at=at, next_attempt_at=None, error=None)
 
 
-def postpone(
-    database: Database, row: OutboxRow, error: str, *, now: datetime | None = None
-) -> datetime | None:
+def postpone(database: Database, row: OutboxRow, error: str, *, now: datetime | None = None) -> datetime | None:
     """Try again later, after a wait that doubles; after too many attempts park it, and return None."""
     if row.attempts >= MAX_ATTEMPTS:
         park(database, row, f"given up after {row.attempts} attempts: {error}")
@@ -134,7 +132,5 @@ def _set_aside(database: Database, row: OutboxRow, state: str, error: str) -> bo
         return _move(connection, row, _HELD, state, next_attempt_at=None, error=error[:_MAX_ERROR])
 
 
-def _move(
-    connection: sa.Connection, row: OutboxRow, held: tuple[str, ...], state: str, **values: Any
-) -> bool:
+def _move(connection: sa.Connection, row: OutboxRow, held: tuple[str, ...], state: str, **values: Any) -> bool:
     return outbox.move(connection, row.id, holder=row.lease or "", held=held, state=state, **values)

@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
+import sqlalchemy as sa
+
 from ticket_system import triage
 from ticket_system.changes import Changes
 from ticket_system.errors import TicketNotFound
@@ -176,5 +178,5 @@ class TicketSystem:
         """Close."""
         self.close()
 
-    def _changes(self, connection: Any) -> Changes:
+    def _changes(self, connection: sa.Connection) -> Changes:
         return Changes(connection, policy=self.policy)

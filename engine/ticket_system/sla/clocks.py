@@ -187,6 +187,4 @@ def follow(clock: Clock, old: str, new: str, *, pausing: frozenset[str], now: da
 
 def _breached(clock: Clock, *, at: datetime | None, now: datetime, cause: str) -> Clock:
     """The permanent verdict; the escalation is due at once."""
-    return replace(
-        clock, state=ClockState.BREACHED, breached_at=at, detected_at=now, next_check_at=now, cause=cause
-    )
+    return replace(clock, state=ClockState.BREACHED, breached_at=at, detected_at=now, next_check_at=now, cause=cause)

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
 from ticket_system.sla.clocks import Clock, ClockState
-from ticket_system.storage.tables import clocks, is_active, named, tickets
+from ticket_system.storage.tables import as_row, clocks, is_active, named, tickets
 
 # In the order of the dataclass's fields, so that a row is its arguments.
 clock_columns = [clocks.c[field.name] for field in fields(Clock)]
-_STATE = [column.name for column in clock_columns].index("state")
 _KEY = ("ticket_id", "target", "cycle")
 
 
 def clock_from(row: Sequence[Any]) -> Clock | None:
     """Read a row of `clock_columns`; None for the empty side of an outer join."""
-    if row[_STATE] is None:
-        return None
-    return Clock(*row[:_STATE], ClockState(row[_STATE]), *row[_STATE + 1 :])
+    ticket_id, target, cycle, state, *rest = row
+    return None if state is None else Clock(ticket_id, target, cycle, ClockState(state), *rest)
 
 
 def insert(connection: sa.Connection, *new: Clock) -> None:
     """Store clocks that have just been started."""
-    connection.execute(_INSERT, [asdict(clock) for clock in new])
+    connection.execute(_INSERT, [as_row(clock) for clock in new])
 
 
 def lock(connection: sa.Connection, ticket_id: str) -> list[Clock]:
@@ -38,7 +36,7 @@ def lock(connection: sa.Connection, ticket_id: str) -> list[Clock]:
 def save(connection: sa.Connection, clock: Clock) -> None:
     """Write what has become of a clock that was locked before."""
     connection.execute(
-        _SAVE, {f"clock_{name}" if name in _KEY else name: value for name, value in asdict(clock).items()}
+        _SAVE, {f"clock_{name}" if name in _KEY else name: value for name, value in as_row(clock).items()}
     )
 
 
@@ -58,11 +56,7 @@ _SAVE = (
     sa.update(clocks)
     .where(*[clocks.c[name] == sa.bindparam(f"clock_{name}") for name in _KEY])
     .values(
-        {
-            column: sa.bindparam(column.name, type_=column.type)
-            for column in clock_columns
-            if column.name not in _KEY
-        }
+        {column: sa.bindparam(column.name, type_=column.type) for column in clock_columns if column.name not in _KEY}
     )
 )
 

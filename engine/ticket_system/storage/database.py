@@ -37,9 +37,7 @@ def url_of(path_or_url: str | Path) -> sa.URL:
     if url.drivername in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in {"postgresql", "sqlite"}:
-        raise StorageUnavailable(
-            f"{url.drivername} is not supported; use postgresql+psycopg:// or sqlite:///"
-        )
+        raise StorageUnavailable(f"{url.drivername} is not supported; use postgresql+psycopg:// or sqlite:///")
     return url
 
 
@@ -55,14 +53,10 @@ class Database:
         self.dialect = self.url.get_backend_name()
         self.in_memory = self.dialect == "sqlite" and self.url.database in {None, "", ":memory:"}
         # One writer at a time: SQLite's own queue between threads is a sleep and retry.
-        self._turn: AbstractContextManager[Any] = (
-            threading.RLock() if self.dialect == "sqlite" else nullcontext()
-        )
+        self._turn: AbstractContextManager[Any] = threading.RLock() if self.dialect == "sqlite" else nullcontext()
         try:
             self.engine = (
-                _sqlite(self.url, self.in_memory)
-                if self.dialect == "sqlite"
-                else _postgresql(self.url, pool_size)
+                _sqlite(self.url, self.in_memory) if self.dialect == "sqlite" else _postgresql(self.url, pool_size)
             )
         except ModuleNotFoundError as error:
             raise StorageUnavailable(
@@ -73,9 +67,7 @@ class Database:
     def path(self) -> Path | None:
         """The file of a SQLite database; None for any other."""
         return (
-            Path(self.url.database)
-            if self.dialect == "sqlite" and self.url.database and not self.in_memory
-            else None
+            Path(self.url.database) if self.dialect == "sqlite" and self.url.database and not self.in_memory else None
         )
 
     @contextmanager
@@ -91,9 +83,24 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction; it is committed when the block ends and undone when the block raises."""
-        with self._turn, _translated(self), self.engine.connect() as connection:
-            with connection.execution_options(tickets_writes=True).begin():
+        with (
+            self._turn,
+            _translated(self),
+            self.engine.connect().execution_options(tickets_writes=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def statement(self) -> Iterator[sa.Connection]:
+        """Open a connection for one statement that is a transaction by itself; SQLite still wants a `write()`."""
+        if self.dialect == "sqlite":
+            with self.write() as connection:
                 yield connection
+            return
+        # Two round trips fewer than BEGIN and COMMIT around it.
+        with _translated(self), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
 
     def ping(self) -> None:
         """Raise StorageUnavailable unless the database answers."""
@@ -151,7 +158,7 @@ def clock_of(connection: sa.Connection, now: datetime | None) -> sa.ColumnElemen
 
 def seconds_between(
     dialect: str, start: sa.ColumnElement[datetime], end: sa.ColumnElement[datetime]
-) -> sa.ColumnElement[float]:
+) -> sa.ColumnElement[Any]:
     """Return `end - start` in seconds, as SQL."""
     if dialect == "sqlite":
         return (sa.func.julianday(end, type_=sa.Float) - sa.func.julianday(start, type_=sa.Float)) * 86400.0

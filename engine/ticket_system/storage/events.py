@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from ticket_system.storage.tables import events
+from ticket_system.storage.tables import as_row, events
 from ticket_system.tickets import utc_now
 
 
@@ -35,7 +35,7 @@ def append(connection: sa.Connection, *happened: Event) -> None:
     """Write events down."""
     if happened:
         recorded_at = utc_now()
-        connection.execute(_INSERT, [asdict(one) | {"recorded_at": recorded_at} for one in happened])
+        connection.execute(_INSERT, [as_row(one) | {"recorded_at": recorded_at} for one in happened])
 
 
 def of_ticket(connection: sa.Connection, ticket_id: str) -> list[Event]:

@@ -49,18 +49,12 @@ def add(connection: sa.Connection, *, key: str, kind: str, ticket_id: str, now: 
 
 def give_up_lost(connection: sa.Connection, now: datetime) -> int:
     """Mark what was being sent when its sender vanished: it may have arrived, so it is shown and not repeated."""
-    lost = sa.update(outbox).where(
-        _TO_SEND, outbox.c.state == named("sending"), outbox.c.next_attempt_at < now
-    )
+    lost = sa.update(outbox).where(_TO_SEND, outbox.c.state == named("sending"), outbox.c.next_attempt_at < now)
     note = "the sender vanished while the message was being handed over; it may have arrived"
-    return connection.execute(
-        lost.values(state="uncertain", lease=None, next_attempt_at=None, error=note)
-    ).rowcount
+    return connection.execute(lost.values(state="uncertain", lease=None, next_attempt_at=None, error=note)).rowcount
 
 
-def claim(
-    connection: sa.Connection, *, lease: str, until: datetime, now: datetime, limit: int
-) -> list[OutboxRow]:
+def claim(connection: sa.Connection, *, lease: str, until: datetime, now: datetime, limit: int) -> list[OutboxRow]:
     """Take messages that are due, oldest first: new ones, and ones whose holder let the lease run out."""
     due = (
         sa.select(outbox.c.id)
@@ -89,20 +83,13 @@ def move(
 
 def rows(connection: sa.Connection, states: Sequence[str], limit: int) -> list[OutboxRow]:
     """Return messages in these states, oldest first."""
-    query = (
-        sa.select(*outbox.c).where(one_of(outbox.c.state, tuple(states))).order_by(outbox.c.id).limit(limit)
-    )
+    query = sa.select(*outbox.c).where(one_of(outbox.c.state, tuple(states))).order_by(outbox.c.id).limit(limit)
     return [_row(row) for row in connection.execute(query)]
 
 
 def count(connection: sa.Connection) -> dict[str, int]:
     """Count the messages by state."""
-    return {
-        state: number
-        for state, number in connection.execute(
-            sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)
-        )
-    }
+    return dict(connection.execute(sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)).tuples().all())
 
 
 def settle_by_hand(connection: sa.Connection, ids: Sequence[int], state: str, now: datetime) -> int:

@@ -22,9 +22,7 @@ def figures(connection: sa.Connection, since: datetime, until: datetime) -> Figu
         return connection.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar_one()
 
     opened = (
-        sa.select(tickets.c.priority, sa.func.count())
-        .where(*period(tickets.c.created_at))
-        .group_by(tickets.c.priority)
+        sa.select(tickets.c.priority, sa.func.count()).where(*period(tickets.c.created_at)).group_by(tickets.c.priority)
     )
     took = seconds_between(connection.dialect.name, tickets.c.created_at, tickets.c.resolved_at)
     resolved = (
@@ -35,7 +33,7 @@ def figures(connection: sa.Connection, since: datetime, until: datetime) -> Figu
     active = sa.select(tickets.c.assignee, sa.func.count()).where(is_active).group_by(tickets.c.assignee)
     resolved_rows = connection.execute(resolved).all()
     return Figures(
-        opened={priority: number for priority, number in connection.execute(opened)},
+        opened=dict(connection.execute(opened).tuples().all()),
         resolved={priority: number for priority, number, _ in resolved_rows},
         resolution_seconds=sum(float(seconds) for _, _, seconds in resolved_rows),
         met=count(clocks, clocks.c.state == named("met"), *period(clocks.c.stopped_at)),
@@ -47,5 +45,5 @@ def figures(connection: sa.Connection, since: datetime, until: datetime) -> Figu
             clocks.c.next_check_at < until,
             clocks.c.next_check_at >= since,
         ),
-        active={assignee: number for assignee, number in connection.execute(active)},
+        active=dict(connection.execute(active).tuples().all()),
     )

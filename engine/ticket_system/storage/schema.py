@@ -31,12 +31,8 @@ def require(found: str | None) -> None:
     if found is None:
         raise SchemaOutdated("the database holds no tickets schema yet; run `tickets db upgrade`")
     if found > HEAD:
-        raise SchemaOutdated(
-            f"the database is at schema {found}, newer than this program's {HEAD}; update the program"
-        )
-    raise SchemaOutdated(
-        f"the database is at schema {found}, this program wants {HEAD}; run `tickets db upgrade`"
-    )
+        raise SchemaOutdated(f"the database is at schema {found}, newer than this program's {HEAD}; update the program")
+    raise SchemaOutdated(f"the database is at schema {found}, this program wants {HEAD}; run `tickets db upgrade`")
 
 
 def upgrade(engine: sa.Engine, *, in_memory: bool = False) -> None:
@@ -46,9 +42,7 @@ def upgrade(engine: sa.Engine, *, in_memory: bool = False) -> None:
         with engine.begin() as connection:
             metadata.create_all(connection)
             connection.execute(
-                sa.text(
-                    "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
-                )
+                sa.text("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
             )
             connection.execute(
                 sa.text("INSERT INTO alembic_version VALUES (:head) ON CONFLICT DO NOTHING"), {"head": HEAD}

@@ -81,19 +81,13 @@ def _claim(kind: str, now: sa.ColumnElement[datetime], *more: sa.ColumnElement[A
     The lower bound keeps a batch from walking the index entries that the batches before it left dead: while any
     old snapshot is held they cannot be removed.
     """
-    claim = sa.select(
-        *[clocks.c[name] for name in _KEY], clocks.c.next_check_at, clocks.c.due_at, *more
-    ).where(
+    claim = sa.select(*[clocks.c[name] for name in _KEY], clocks.c.next_check_at, clocks.c.due_at, *more).where(
         clocks.c.state == named(_STATE_BEFORE[kind]),
         clocks.c.next_check_at < now if kind == "breached" else clocks.c.next_check_at <= now,
         clocks.c.next_check_at >= sa.bindparam("since", type_=Instant),
     )
     if kind == "escalated":
-        claim = (
-            claim.add_columns(tickets.c.priority)
-            .join(tickets, tickets.c.id == clocks.c.ticket_id)
-            .where(is_active)
-        )
+        claim = claim.add_columns(tickets.c.priority).join(tickets, tickets.c.id == clocks.c.ticket_id).where(is_active)
     return claim.order_by(clocks.c.next_check_at).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
@@ -136,8 +130,12 @@ def _event(kind: str, claimed: sa.FromClause, now: sa.ColumnElement[datetime]) -
 def _old_and_new(kind: str, claimed: sa.FromClause) -> tuple[Any, Any]:
     if kind == "breached":
         return named("running"), named("breached")
-    raised = sa.case((claimed.c.priority > 1, claimed.c.priority - 1), else_=1)
-    return sa.cast(claimed.c.priority, sa.Text), sa.cast(raised, sa.Text)
+    return sa.cast(claimed.c.priority, sa.Text), sa.cast(_raised(claimed.c.priority), sa.Text)
+
+
+def _raised(priority: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """One step up, as `policies.step_up`."""
+    return sa.case((priority > 1, priority - 1), else_=1)
 
 
 def _notice(event: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
@@ -182,7 +180,7 @@ def _same_clock(claimed: Any) -> sa.ColumnElement[bool]:
 
 
 @cache
-def _at_once(kind: str, *, live: bool) -> sa.Select[Any]:
+def _at_once(kind: str, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
     """Build the whole batch as one statement; `live` takes the time from the database."""
     now: sa.ColumnElement[datetime] = sa.func.statement_timestamp(type_=Instant) if live else _now
     locked = [clocks] if kind == "breached" else [clocks, tickets]
@@ -253,17 +251,13 @@ def _parts(kind: str) -> tuple[sa.Executable, ...]:
         notice = _insert(sqlite, outbox, _notice(written.c, _now), written)
         return marked, once, notice.on_conflict_do_nothing(index_elements=[outbox.c.key])
     # One that was escalated before (a reopened ticket) is only taken off the list.
-    done_before = sa.delete(_claimed).where(event["key"].in_(sa.select(events.c.key)))
-    of_ticket = _claimed.c.ticket_id == tickets.c.id
-    old, new = _old_and_new(kind, _claimed)
+    done_before = sa.delete(_claimed).where(sa.exists().where(events.c.key == event["key"]))
     raised = (
         sa.update(tickets)
-        .values(
-            priority=sa.select(sa.cast(new, sa.SmallInteger)).where(of_ticket).scalar_subquery(),
-            updated_at=_now,
-        )
+        .values(priority=_raised(tickets.c.priority), updated_at=_now)
         .where(tickets.c.id.in_(sa.select(_claimed.c.ticket_id)))
     )
+    old, new = _old_and_new(kind, _claimed)
     written = sa.select(_claimed.c.ticket_id, old.label("old"), new.label("new")).subquery()
     return marked, done_before, noted, raised, _insert(sqlite, comments, _remark(written.c, _now), written)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from ticket_system.tickets import ACTIVE_STATUSES
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class Instant(sa.TypeDecorator[datetime]):
@@ -152,6 +156,11 @@ outbox = sa.Table(
 )
 
 
+def as_row(thing: DataclassInstance) -> dict[str, Any]:
+    """Return the fields of a flat dataclass by name; `asdict` would copy what lies in them."""
+    return {field.name: getattr(thing, field.name) for field in fields(thing)}
+
+
 def one_of(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
     """Say "is one of", spelt out in the SQL: a planner cannot match a parameter with a partial index."""
     return column.in_(sa.bindparam(None, values, expanding=True, literal_execute=True))
@@ -187,9 +196,7 @@ _partial(
 _partial("clocks_met", clocks.c.stopped_at, where=sa.text("state = 'met'"))
 _partial("clocks_breached", clocks.c.breached_at, where=sa.text("state = 'breached'"))
 # The scans: `running` are looked at for a breach, `breached` for an escalation. What is not due is not read.
-_partial(
-    "clocks_to_check", clocks.c.state, clocks.c.next_check_at, where=sa.text("next_check_at IS NOT NULL")
-)
+_partial("clocks_to_check", clocks.c.state, clocks.c.next_check_at, where=sa.text("next_check_at IS NOT NULL"))
 # The breach list, worst first.
 _partial("clocks_overdue", clocks.c.due_at, where=sa.text("state = 'breached' AND stopped_at IS NULL"))
 once_only = sa.Index(

@@ -23,9 +23,7 @@ _WIDTH = len(_FIELDS)
 
 def insert(connection: sa.Connection, *new: Ticket) -> None:
     """Store tickets that were checked before; a taken id raises the database's IntegrityError."""
-    connection.execute(
-        _INSERT, [{column.name: getattr(ticket, column.name) for column in _FIELDS} for ticket in new]
-    )
+    connection.execute(_INSERT, [{column.name: getattr(ticket, column.name) for column in _FIELDS} for ticket in new])
 
 
 def lock(connection: sa.Connection, ticket_id: str) -> tuple[Ticket, datetime] | None:
@@ -93,7 +91,9 @@ def comments_of(connection: sa.Connection, ticket_id: str, *, include_internal: 
 
 
 def _ticket(row: sa.Row[Any]) -> Ticket:
-    return Ticket(*row[:_WIDTH], clock=clock_from(row[_WIDTH:]))
+    ticket = Ticket(*row[:_WIDTH])
+    ticket.clock = clock_from(row[_WIDTH:])
+    return ticket
 
 
 _INSERT = sa.insert(tickets)
@@ -104,8 +104,6 @@ _LOCK = _ONE.add_columns(database_clock).with_for_update(key_share=True)
 _WITH_CLOCK = sa.select(*_FIELDS, *clock_columns).outerjoin_from(
     tickets,
     clocks,
-    sa.and_(
-        clocks.c.ticket_id == tickets.c.id, clocks.c.target == RESOLUTION, clocks.c.cycle == tickets.c.cycle
-    ),
+    sa.and_(clocks.c.ticket_id == tickets.c.id, clocks.c.target == RESOLUTION, clocks.c.cycle == tickets.c.cycle),
 )
 _ONE_WITH_CLOCK = _WITH_CLOCK.where(tickets.c.id == sa.bindparam("id"))

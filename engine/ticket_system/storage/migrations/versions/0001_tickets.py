@@ -108,12 +108,8 @@ def upgrade() -> None:
     )
     op.create_index("clocks_breached", "clocks", ["breached_at"], **where("state = 'breached'"))
     op.create_index("clocks_met", "clocks", ["stopped_at"], **where("state = 'met'"))
-    op.create_index(
-        "clocks_overdue", "clocks", ["due_at"], **where("state = 'breached' AND stopped_at IS NULL")
-    )
-    op.create_index(
-        "clocks_to_check", "clocks", ["state", "next_check_at"], **where("next_check_at IS NOT NULL")
-    )
+    op.create_index("clocks_overdue", "clocks", ["due_at"], **where("state = 'breached' AND stopped_at IS NULL"))
+    op.create_index("clocks_to_check", "clocks", ["state", "next_check_at"], **where("next_check_at IS NOT NULL"))
     op.create_table(
         "comments",
         sa.Column("id", sa.Text(), nullable=False),

@@ -1,0 +1,86 @@
+"""Tickets by the million, written by the database itself."""
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from ticket_system.storage.database import Database
+
+# One ticket in five is active, due over the coming month; the others were resolved in time.
+_SERIES = {
+    "postgresql": "generate_series(CAST(:first AS int), CAST(:last AS int)) AS g(n)",
+    "sqlite": "(WITH RECURSIVE s(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM s WHERE n < :last) SELECT n FROM s) AS g",
+}
+_LATER = {
+    "postgresql": "CAST(:start AS timestamptz) + ({}) * interval '1 second'",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', :start, ({}) || ' seconds') || '000'",
+}
+
+
+def fill(database: Database, first: int, last: int, start: datetime) -> None:
+    """Store tickets number first to last, opened over the month before `start`; none is due soon."""
+    later, series = _LATER[database.dialect], _SERIES[database.dialect]
+    opened, resolved, due = (
+        later.format("-(n % 2592000)"),
+        later.format("-(n % 2592000) + 3600"),
+        later.format("3600 + n % 2592000"),
+    )
+    active = "n % 5 = 0"
+    _run(
+        database,
+        f"""INSERT INTO tickets (id, title, description, requester, priority, status, assignee, sla_hours,
+                created_at, updated_at, resolved_at, tags)
+            SELECT 'stock-' || n, 'Ticket ' || n, 'Something is wrong with number ' || n, 'ada', 1 + n % 4,
+                CASE WHEN {active} THEN 'open' ELSE 'closed' END, 'agent ' || n % 200, 72, {opened}, {opened},
+                CASE WHEN {active} THEN NULL ELSE {resolved} END, '[]'
+            FROM {series}""",
+        first=first, last=last, start=start,
+    )  # fmt: skip
+    _run(
+        database,
+        f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, next_check_at,
+                paused_for, stopped_at)
+            SELECT 'stock-' || n, 'resolution', 1, CASE WHEN {active} THEN 'running' ELSE 'met' END, {opened}, 259200,
+                {due}, CASE WHEN {active} THEN {due} END, 0, CASE WHEN {active} THEN NULL ELSE {resolved} END
+            FROM {series}""",
+        first=first, last=last, start=start,
+    )  # fmt: skip
+
+
+def add_due(database: Database, name: str, number: int, start: datetime) -> None:
+    """Store open tickets that have been due, one a millisecond, for a while."""
+    later, series = _LATER[database.dialect], _SERIES[database.dialect]
+    due = later.format("-(n * 0.001)")
+    given = {"first": 1, "last": number, "start": start - timedelta(seconds=1), "name": name}
+    _run(
+        database,
+        f"""INSERT INTO tickets (id, title, description, requester, priority, status, assignee, sla_hours,
+                created_at, updated_at, tags)
+            SELECT CAST(:name AS TEXT) || '-' || n, 'Late ' || n, 'Nobody has looked at this one', 'ada', 3, 'open', 'agent ' || n % 200,
+                72, {due}, {due}, '[]'
+            FROM {series}""",
+        **given,
+    )
+    _run(
+        database,
+        f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, next_check_at, paused_for)
+            SELECT CAST(:name AS TEXT) || '-' || n, 'resolution', 1, 'running', {due}, 259200, {due}, {due}, 0 FROM {series}""",
+        **given,
+    )
+
+
+def settle_down(database: Database) -> None:
+    """Let the database take note of what it holds, as its own upkeep would."""
+    if database.dialect == "postgresql":
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("VACUUM ANALYZE"))
+            connection.execute(sa.text("CHECKPOINT"))
+    else:
+        with database.write() as connection:
+            connection.execute(sa.text("ANALYZE"))
+
+
+def _run(database: Database, statement: str, **given: object) -> None:
+    given["start"] = given["start"] if database.dialect == "postgresql" else f"{given['start']:%Y-%m-%d %H:%M:%S}"
+    with database.write() as connection:
+        connection.execute(sa.text(statement), given)
