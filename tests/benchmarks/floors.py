@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 
 import psycopg
 
+#: Spelt out in the statements too.
+BATCH = 1000
+
 _BREACH = """
 WITH due AS (
     SELECT ticket_id, target, cycle, due_at, next_check_at FROM clocks
     WHERE state = 'running' AND next_check_at < statement_timestamp() AND next_check_at >= %(since)s
-    ORDER BY next_check_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY next_check_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED
 ), marked AS (
     UPDATE clocks SET state = 'breached', breached_at = clocks.due_at, detected_at = statement_timestamp(),
         next_check_at = statement_timestamp(), cause = 'deadline'
@@ -35,7 +38,7 @@ WITH due AS (
     SELECT c.ticket_id, c.target, c.cycle, c.next_check_at, t.priority FROM clocks c JOIN tickets t ON t.id = c.ticket_id
     WHERE c.state = 'breached' AND c.next_check_at <= statement_timestamp() AND c.next_check_at >= %(since)s
         AND t.status IN ('open', 'in_progress', 'review', 'on_hold')
-    ORDER BY c.next_check_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY c.next_check_at LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED
 ), marked AS (
     UPDATE clocks SET next_check_at = NULL FROM due
     WHERE (clocks.ticket_id, clocks.target, clocks.cycle) = (due.ticket_id, due.target, due.cycle)
@@ -56,14 +59,14 @@ SELECT count(*), max(next_check_at) FROM marked
 """
 
 
-def drain(connection: psycopg.Connection, kind: str, batch: int) -> int:
+def drain(connection: psycopg.Connection, kind: str) -> int:
     """Handle all that is due, a batch a statement; returns how many."""
     statement = {"breached": _BREACH, "escalated": _ESCALATE}[kind]
     since, total = datetime(1, 1, 1, tzinfo=UTC), 0
     while True:
-        found, until = connection.execute(statement, {"since": since, "limit": batch}).fetchone() or (0, None)
+        found, until = connection.execute(statement, {"since": since}).fetchone() or (0, None)
         total += found
-        if found < batch:
+        if found < BATCH:
             return total
         since = until
 
@@ -93,15 +96,15 @@ _SQLITE = {
 }  # fmt: skip
 _SQLITE_CLAIM = {
     "breached": """INSERT INTO mine SELECT rowid, ticket_id, target, cycle, due_at, next_check_at, NULL FROM clocks
-        WHERE state = 'running' AND next_check_at < :now AND next_check_at >= :since ORDER BY next_check_at LIMIT :batch""",
+        WHERE state = 'running' AND next_check_at < :now AND next_check_at >= :since ORDER BY next_check_at LIMIT 1000""",
     "escalated": """INSERT INTO mine SELECT c.rowid, ticket_id, target, c.cycle, due_at, next_check_at, priority
         FROM clocks c CROSS JOIN tickets t ON t.id = c.ticket_id WHERE state = 'breached' AND next_check_at <= :now
         AND next_check_at >= :since AND t.status IN ('open', 'in_progress', 'review', 'on_hold')
-        ORDER BY next_check_at LIMIT :batch""",
+        ORDER BY next_check_at LIMIT 1000""",
 }
 
 
-def drain_sqlite(connection: sqlite3.Connection, kind: str, batch: int) -> int:
+def drain_sqlite(connection: sqlite3.Connection, kind: str) -> int:
     """Handle all that is due, through one temporary table kept between batches; returns how many."""
     since, total = "", 0
     connection.create_function("new_uuid", 0, lambda: str(uuid.uuid4()))
@@ -109,7 +112,7 @@ def drain_sqlite(connection: sqlite3.Connection, kind: str, batch: int) -> int:
         "CREATE TEMP TABLE IF NOT EXISTS mine (row INTEGER PRIMARY KEY, ticket_id, target, cycle, due_at, next_check_at, priority)"
     )
     while True:
-        given = {"now": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}", "since": since, "batch": batch}
+        given = {"now": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}", "since": since}
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("DELETE FROM mine")
         found = connection.execute(_SQLITE_CLAIM[kind], given).rowcount
@@ -118,7 +121,7 @@ def drain_sqlite(connection: sqlite3.Connection, kind: str, batch: int) -> int:
         (since,) = connection.execute("SELECT max(next_check_at) FROM mine").fetchone()
         connection.execute("COMMIT")
         total += found
-        if found < batch:
+        if found < BATCH:
             return total
 
 

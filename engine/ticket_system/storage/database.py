@@ -114,7 +114,13 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the schema up to this program's, under a lock; several at once are fine, and so is a second time."""
+        if self.schema_version() == schema.HEAD:
+            return
         with self._turn, _translated(self):
+            if self.path:
+                # Readers and a writer side by side; the file remembers.
+                with self.engine.connect() as connection:
+                    connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
             schema.upgrade(self.engine, in_memory=self.in_memory)
 
     def require_current_schema(self) -> None:
