@@ -1,0 +1,27 @@
+"""The wire contract: task names, queues and the prefix of every key in the broker.
+
+What stands here travels between programs of different versions. A name is never reused for something else; a message that
+changes its shape in a way old workers cannot read gets a new name.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kombu import Exchange, Queue
+
+SCAN_BREACHES: Final = "tickets.scan_breaches"
+ESCALATE: Final = "tickets.escalate"
+DELIVER_OUTBOX: Final = "tickets.deliver_outbox"
+OPEN_TICKET: Final = "tickets.open_ticket"
+
+#: Work that must be on time and touches nothing but the database.
+CLOCK: Final = "clock"
+#: Work that talks to the world and may have to wait for it.
+DESK: Final = "desk"
+
+#: Two installations may share one Redis database as long as their prefixes differ.
+KEY_PREFIX: Final = "tickets:"
+
+_EXCHANGE = Exchange("tickets", type="direct")
+QUEUES: Final = (Queue(CLOCK, _EXCHANGE, routing_key=CLOCK), Queue(DESK, _EXCHANGE, routing_key=DESK))

@@ -1,0 +1,134 @@
+"""Deliver what the outbox holds, one letter at a time, so that one bad letter never stops the rest.
+
+Promised: a letter is handed to the mail system at most once per attempt, and an attempt is only repeated when the one
+before surely failed. Not promised: that a letter whose line broke halfway arrived, or did not; it becomes `uncertain` and
+waits for a person.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import structlog
+
+from ticket_system import outbox
+from ticket_system.errors import StorageError, TicketSystemError
+from ticket_system.outbox import Notice
+from ticket_tasks.errors import JobError, Rejected, Transient, Uncertain
+from ticket_tasks.letters import breach_letter
+from ticket_tasks.toolbox import Letter, Toolbox
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one run of the outbox came to."""
+
+    sent: int = 0
+    postponed: int = 0
+    parked: int = 0
+    uncertain: int = 0
+    lost: int = 0
+
+    @property
+    def found(self) -> int:
+        """How many letters were tried."""
+        return self.sent + self.postponed + self.parked + self.uncertain + self.lost
+
+
+class _LeaseLost(Exception):
+    """Somebody else has this letter now."""
+
+
+def deliver_outbox(toolbox: Toolbox) -> Delivery:
+    """Send what is due, until nothing is or the time is up."""
+    stop_at = time.monotonic() + toolbox.deliver_budget_seconds
+    outcomes: Counter[str] = Counter()
+    while time.monotonic() < stop_at:
+        notices = outbox.claim(
+            toolbox.database, limit=toolbox.deliver_batch_size, lease_seconds=toolbox.lease_seconds
+        )
+        if not notices:
+            break
+        for notice in notices:
+            # Claimed and not begun when the time is up: its lease runs out, and a later run takes it.
+            if time.monotonic() >= stop_at:
+                break
+            outcomes[_deliver(toolbox, notice)] += 1
+    delivery = Delivery(**outcomes)
+    if delivery.found:
+        log.info("outbox.delivered", **outcomes)
+    else:
+        log.debug("outbox.delivered", sent=0)
+    return delivery
+
+
+def _deliver(toolbox: Toolbox, notice: Notice) -> str:
+    """Try one letter and record how it went."""
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        if not outbox.begin_sending(toolbox.database, notice):
+            raise _LeaseLost
+        begun = True
+
+    try:
+        letter = _write(toolbox, notice)
+        toolbox.mailer.send(letter, before_data=begin)
+    except StorageError:
+        raise
+    except _LeaseLost:
+        log.warning("notice.lost", **_who(notice))
+        return "lost"
+    except Transient as error:
+        return _postpone(toolbox, notice, error)
+    except Uncertain as error:
+        return _doubt(toolbox, notice, error)
+    except (Rejected, TicketSystemError) as error:
+        return _park(toolbox, notice, error)
+    except Exception as error:
+        # A bug, not the weather: loud, and out of the way of the letters behind it.
+        log.exception("notice.failed", **_who(notice))
+        return _doubt(toolbox, notice, error) if begun else _park(toolbox, notice, error)
+    outbox.delivered(toolbox.database, notice)
+    log.info("notice.delivered", **_who(notice))
+    return "sent"
+
+
+def _write(toolbox: Toolbox, notice: Notice) -> Letter:
+    if notice.kind != "breach":
+        raise Rejected(f"nobody knows how to write a notice of the kind {notice.kind!r}")
+    return breach_letter(notice, outbox.describe(toolbox.database, notice), toolbox.mail_to)
+
+
+def _postpone(toolbox: Toolbox, notice: Notice, error: JobError) -> str:
+    again_at = outbox.postpone(toolbox.database, notice, _reason(error))
+    if again_at is None:
+        log.error("notice.parked", **_who(notice), error=_reason(error), hint="tried too often")
+        return "parked"
+    log.warning("notice.postponed", **_who(notice), error=_reason(error), again_at=again_at.isoformat())
+    return "postponed"
+
+
+def _park(toolbox: Toolbox, notice: Notice, error: Exception) -> str:
+    outbox.park(toolbox.database, notice, _reason(error))
+    log.error("notice.parked", **_who(notice), error=_reason(error))
+    return "parked"
+
+
+def _doubt(toolbox: Toolbox, notice: Notice, error: Exception) -> str:
+    outbox.uncertain(toolbox.database, notice, _reason(error))
+    log.error("notice.uncertain", **_who(notice), error=_reason(error))
+    return "uncertain"
+
+
+def _who(notice: Notice) -> dict[str, object]:
+    return {"key": notice.key, "ticket_id": notice.ticket_id, "delivery_attempt": notice.attempt}
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

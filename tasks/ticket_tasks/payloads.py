@@ -1,0 +1,32 @@
+"""One model per message that carries anything."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Line = Annotated[str, Field(min_length=1, max_length=500)]
+# As much as the engine stores: a bigger one would travel through the broker only to be refused behind it.
+Text = Annotated[str, Field(max_length=1_000_000)]
+
+
+class OpenTicket(BaseModel):
+    """A wish to open a ticket. Its id is the sender's, so that a message sent twice opens one ticket."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    ticket_id: Annotated[str, Field(min_length=1, max_length=200)]
+    title: Line
+    description: Text
+    requester: Line
+    #: None: the words of title and description decide.
+    priority: Annotated[int, Field(strict=True, ge=1, le=4)] | None = None
+    #: None: as the priority says.
+    sla_hours: Annotated[int, Field(strict=True, ge=1, le=87_600)] | None = None
+    assignee: Line | None = None
+    tags: tuple[Line, ...] = ()
+    #: When the request came in; None: when the job runs. Naive moments are taken as UTC.
+    created_at: datetime | None = None

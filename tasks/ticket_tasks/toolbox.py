@@ -1,0 +1,53 @@
+"""What every job is handed: the database, the ports to the world, and how much to do at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ticket_system.storage.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to one person, before any mail system dressed it."""
+
+    #: The same for every attempt at the same message; becomes its Message-ID.
+    key: str
+    to: str | None
+    subject: str
+    text: str
+    #: When its cause happened, not when it was sent: a repeat carries the same date.
+    at: datetime
+
+
+class Mailer(Protocol):
+    """The port to whatever delivers letters.
+
+    `send` calls `before_data` once, at the last moment at which nothing has left the house; what it raises stops the
+    letter and comes out unchanged. It raises `Transient` or `Rejected` when the letter surely did not go out, and
+    `Uncertain` when nobody can know.
+    """
+
+    def send(self, letter: Letter, *, before_data: Callable[[], None]) -> None:
+        """Deliver one letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """Everything a job may touch; made once per process, never across a fork."""
+
+    database: Database
+    mailer: Mailer
+    #: Gets the notices of tickets whose assignee is no mail address.
+    mail_to: str | None = None
+    scan_batch_size: int = 1000
+    escalate_batch_size: int = 500
+    #: How long one run of scan or escalate may go on draining; the next tick carries on.
+    scan_budget_seconds: float = 20.0
+    deliver_batch_size: int = 10
+    deliver_budget_seconds: float = 30.0
+    #: Longer than sending one batch takes at its slowest, or two workers would take turns at the same letter.
+    lease_seconds: float = 120.0
