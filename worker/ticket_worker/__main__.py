@@ -1,0 +1,188 @@
+"""The `ticket-worker` command.
+
+Exit status: 0 all is well, 1 something is wrong (it says what), 2 the command or a setting makes no sense.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ticket_system.errors import TicketSystemError
+from ticket_tasks import names
+from ticket_worker import checks, demo, embedded, fleet, rounds
+from ticket_worker.broker import broker_problem
+from ticket_worker.lifecycle import build_toolbox, prepare_database
+from ticket_worker.logging import configure_logging
+from ticket_worker.settings import Settings, SettingsError, read_settings
+from ticket_worker.supervisor import USAGE, Supervisor
+
+log = structlog.stdlib.get_logger(__name__)
+app = typer.Typer(
+    name="ticket-worker",
+    help="Run the processes that watch tickets: workers, the ticker, or a whole fleet on this machine.",
+    epilog="Settings come from TICKETS_… variables, from files named by TICKETS_…_FILE, and from .env. "
+    "Exit status: 0 all is well, 1 something is wrong, 2 the command or a setting makes no sense.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the embedded fleet keeps its data.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Concurrency = Annotated[int | None, typer.Option(min=1, max=64, help="Processes per queue.")]
+
+
+@app.callback(invoke_without_command=True)
+def ticket_worker(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Run the processes that watch tickets."""
+    if version:
+        typer.echo(f"ticket-worker {metadata.version('blackroad-ticket-system')}")
+        raise typer.Exit
+
+
+@app.command()
+def worker(
+    queues: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,…", help="Work on these queues only: clock, desk. Default: one process for each."),
+    ] = None,
+    concurrency: Concurrency = None,
+) -> None:
+    """Work off the queues, until SIGTERM or Ctrl-C."""
+    with _settings() as settings:
+        wanted = [name.strip() for name in queues.split(",")] if queues else []
+        known = [queue.name for queue in names.QUEUES]
+        if strange := [name for name in wanted if name not in known]:
+            _fail(f"there is no queue {strange[0]!r}; there are {', '.join(known)}", USAGE)
+        if wanted:
+            _wait_aloud(settings)
+            raise typer.Exit(fleet.run_worker(settings, wanted, concurrency))
+        prepare_database(settings)
+        supervisor = Supervisor(grace_seconds=settings.stop_seconds + 10)
+        supervisor.start(*fleet.worker_children(fleet.environment(settings), concurrency))
+        raise typer.Exit(supervisor.run())
+
+
+@app.command()
+def beat() -> None:
+    """Send the ticks, until SIGTERM or Ctrl-C. A second one does no harm."""
+    with _settings() as settings:
+        _wait_aloud(settings)
+        raise typer.Exit(fleet.run_beat(settings))
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    database_url: Annotated[str | None, typer.Option(metavar="URL", help="Use this database.")] = None,
+    redis_url: Annotated[str | None, typer.Option(metavar="URL", help="Use this broker.")] = None,
+    concurrency: Concurrency = None,
+) -> None:
+    """Run a whole fleet on this machine: broker, ticker, workers; nothing else needs to be installed.
+
+    Broker and SQLite file live under one folder (./data) unless their URLs are given, and outlast a restart.
+    """
+    with _settings(data_dir=data_dir, database_url=database_url, redis_url=redis_url) as settings:
+        raise typer.Exit(fleet.run_fleet(settings, concurrency))
+
+
+@app.command()
+def scan(
+    data_dir: DataDir = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Go on, once per scan interval, until asked to stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find breaches, escalate them and deliver the notices, in this process: no broker, no workers."""
+    with _settings(data_dir=data_dir) as settings:
+        prepare_database(settings)
+        toolbox = build_toolbox(settings)
+        with toolbox.database:
+            if loop:
+                rounds.rounds(toolbox, settings.scan_interval_seconds)
+                return
+            outcome = rounds.one_round(toolbox)
+        if as_json:
+            typer.echo(json.dumps(outcome.as_dict()))
+        else:
+            typer.echo(
+                f"{outcome.scan.found} breaches found, {outcome.escalate.found} escalated, "
+                f"{outcome.deliver.sent} notices sent"
+                + (f", {outcome.deliver.found - outcome.deliver.sent} not" if outcome.deliver.found > outcome.deliver.sent else "")
+            )
+
+
+@app.command()
+def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Look whether settings, database, broker and mail are fit for work; changes nothing."""
+    with _settings(data_dir=data_dir) as settings:
+        findings = checks.run_checks(settings)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading in ("", "checked", "found"):
+            table.add_column(heading, overflow="fold")
+        for finding in findings:
+            mark = "[green]ok[/]" if finding.is_ok else "[bold red]no[/]"
+            table.add_row(mark, finding.what, typer.unstyle(finding.detail))
+        Console().print(table)
+    if not all(finding.is_ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _settings(**given: Any) -> Iterator[Settings]:
+    """Read the settings and set up the log; anything that goes wrong on purpose becomes one line and an exit status."""
+    try:
+        settings = read_settings(**{name: value for name, value in given.items() if value is not None})
+        configure_logging(settings.log_level, settings.log_format)
+        for hint in checks.spelling_hints():
+            log.warning("setting.unknown", hint=hint)
+        yield settings
+    except SettingsError as error:
+        for problem in error.problems:
+            _say(problem)
+        raise typer.Exit(USAGE) from None
+    except (TicketSystemError, embedded.EmbeddedError) as error:
+        _fail(str(error), 1)
+
+
+def _wait_aloud(settings: Settings) -> None:
+    """Say at once that the broker is away. Celery waits for it: it may be starting too."""
+    if (problem := broker_problem(settings.broker)) is not None:
+        log.error("broker.unreachable", error=problem, hint="is TICKETS_REDIS_URL right? trying again until it answers")
+
+
+def _say(message: str) -> None:
+    typer.echo(f"ticket-worker: {message}", err=True)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    _say(message)
+    raise typer.Exit(status)
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The Celery application: `create_app(settings)`, and `app`, the target of `celery -A ticket_worker.app`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from ticket_tasks import names, registry
+from ticket_worker.lifecycle import Workshop, connect_signals
+from ticket_worker.settings import Settings, read_settings
+
+
+def create_app(settings: Settings) -> Celery:
+    """Return a Celery application with every job registered; nothing is connected before it is used."""
+    app = Celery("tickets", broker=settings.broker, set_as_current=False)
+    app.conf.update(**celery_settings(settings))
+    workshop = Workshop(settings)
+    registry.register(app, workshop.toolbox)
+    connect_signals(app, workshop)
+    return app
+
+
+def celery_settings(settings: Settings) -> dict[str, Any]:
+    """Return Celery's settings, each with the failure it prevents."""
+    return {
+        # A message of a format that can carry code would run it.
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        # Results nobody reads fill the broker; what happened stands in the database.
+        "task_ignore_result": True,
+        # A task sent to a queue with a typing error in its name would wait for ever; with these, sending it fails.
+        "task_queues": names.QUEUES,
+        "task_routes": registry.routes(),
+        "task_default_queue": names.DESK,
+        "task_create_missing_queues": False,
+        # Acknowledged when done: a killed worker's messages come back.
+        "task_acks_late": True,
+        # A message that kills its process would be put back and kill the next one, without end …
+        "task_reject_on_worker_lost": False,
+        # … and so would one that always takes too long.
+        "task_acks_on_timeout": True,
+        # A message fetched ahead waits behind a long job while other workers are idle.
+        "worker_prefetch_multiplier": 1,
+        # After a reconnect the broker hands out again what was running; two copies would run side by side.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # SIGTERM would wait for ever, or cut a letter in half.
+        "worker_soft_shutdown_timeout": settings.stop_seconds,
+        # Small leaks add up over months.
+        "worker_max_tasks_per_child": 10_000,
+        # Two processes for every core of the host, whatever the container may use.
+        "worker_concurrency": settings.concurrency,
+        # A worker that starts before its broker would exit, and one that loses it would give up after 100 attempts.
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_connection_timeout": 5,
+        "broker_transport_options": {
+            # Shorter than the longest job: a second copy starts while the first still runs.
+            "visibility_timeout": 600,
+            # By default what a dead worker held comes back up to 100 s later than it could.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            # A connection that died without a goodbye hangs the worker for good.
+            "socket_timeout": 5,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 5,
+            # In the broker's list of clients nobody knows who is who.
+            "client_name": "ticket-worker",
+            # Another program on the same Redis database takes our messages, or we take theirs.
+            "global_keyprefix": names.KEY_PREFIX,
+        },
+        # With the broker down, whoever enqueues would be stuck for seconds.
+        "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        "beat_schedule": registry.schedule(
+            {
+                names.SCAN_BREACHES: settings.scan_interval_seconds,
+                names.ESCALATE: settings.escalate_interval_seconds,
+                names.DELIVER_OUTBOX: settings.deliver_interval_seconds,
+            }
+        ),
+        # The default keeps a file with the time of the last tick: with intervals of seconds it says nothing, and it can
+        # be damaged or unwritable.
+        "beat_scheduler": "ticket_worker.ticker:Ticker",
+        # Daylight saving would double or drop ticks.
+        "timezone": "UTC",
+        "enable_utc": True,
+        # Celery would replace our handlers and print what it likes, in two shapes.
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def __getattr__(name: str) -> Celery:
+    """Make `app` when it is asked for: importing this module needs no settings."""
+    if name != "app":
+        raise AttributeError(name)
+    application = create_app(read_settings())
+    globals()["app"] = application
+    return application

@@ -1,0 +1,103 @@
+"""Look whether everything a fleet needs is there, without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ticket_system import outbox
+from ticket_system.errors import StorageError
+from ticket_system.storage.database import Database
+from ticket_tasks.errors import JobError
+from ticket_worker.broker import broker_name, broker_problem
+from ticket_worker.lifecycle import build_mailer
+from ticket_worker.mail import SmtpMailer
+from ticket_worker.settings import Settings, SettingsError, unknown_names
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    is_ok: bool
+    detail: str
+
+
+def run_checks(settings: Settings) -> list[Finding]:
+    """Return what was found, one line each; takes a few seconds at most."""
+    return [finding for check in (_settings, _database, _broker, _mail) for finding in check(settings)]
+
+
+def spelling_hints() -> list[str]:
+    """Return a line for every `TICKETS_…` variable that means nothing."""
+    return [
+        f"{name} is not a setting" + (f"; did you mean {meant}?" if meant else "")
+        for name, meant in unknown_names().items()
+    ]
+
+
+def _settings(_settings: Settings) -> Iterator[Finding]:
+    hints = spelling_hints()
+    yield Finding("settings", not hints, "; ".join(hints) or "complete")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    try:
+        database = Database(settings.database, pool_size=1)
+    except StorageError as error:
+        yield Finding("database", is_ok=False, detail=str(error))
+        return
+    with database:
+        where = database.url.render_as_string(hide_password=True)
+        if database.path is not None and not database.path.exists():
+            yield Finding("database", is_ok=True, detail=f"{where}, made at the first start")
+            return
+        for what, look in (("database", _answer), ("schema", _revision), ("outbox", _undelivered)):
+            try:
+                yield Finding(what, is_ok=True, detail=look(database))
+            except StorageError as error:
+                yield Finding(what, is_ok=False, detail=str(error))
+                return
+
+
+def _answer(database: Database) -> str:
+    database.ping()
+    return database.url.render_as_string(hide_password=True)
+
+
+def _revision(database: Database) -> str:
+    database.require_current_schema()
+    return f"revision {database.schema_version()}"
+
+
+def _undelivered(database: Database) -> str:
+    counts = outbox.count(database)
+    # Not a reason to call the fleet unfit: a person has to decide about these, and the rest goes on.
+    stuck = {state: counts[state] for state in ("parked", "uncertain") if counts.get(state)}
+    waiting = f"{counts.get('pending', 0)} notices waiting"
+    return ", ".join([waiting, *(f"{count} {state}: see `tickets outbox`" for state, count in stuck.items())])
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    try:
+        url = settings.broker
+    except SettingsError as error:
+        yield Finding("broker", is_ok=False, detail=str(error))
+        return
+    problem = broker_problem(url)
+    yield Finding("broker", problem is None, problem or broker_name(url))
+
+
+def _mail(settings: Settings) -> Iterator[Finding]:
+    mailer = build_mailer(settings)
+    if not isinstance(mailer, SmtpMailer):
+        yield Finding("mail", is_ok=True, detail="to the log (TICKETS_MAIL=console)")
+        return
+
+    try:
+        mailer.check()
+    except JobError as error:
+        yield Finding("mail", is_ok=False, detail=str(error))
+    else:
+        yield Finding("mail", is_ok=True, detail=f"{settings.smtp_host}:{settings.smtp_port}")

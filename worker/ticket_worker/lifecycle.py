@@ -1,0 +1,119 @@
+"""What a process of the fleet holds: one toolbox, made after the fork; and what each of its log lines carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from billiard.common import REMAP_SIGTERM  # type: ignore[import-untyped]
+from celery import Celery, signals
+from celery.app.task import Task
+
+from ticket_system.errors import StorageError
+from ticket_system.storage.database import Database
+from ticket_tasks.toolbox import Mailer, Toolbox
+from ticket_worker.logging import configure_logging
+from ticket_worker.mail import ConsoleMailer, SmtpMailer
+from ticket_worker.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Workshop:
+    """Makes this process's toolbox when it is first needed, and clears it away at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._toolbox: Toolbox | None = None
+
+    def toolbox(self) -> Toolbox:
+        """Return the toolbox; its connections belong to the process that asked first."""
+        if self._toolbox is None:
+            self._toolbox = build_toolbox(self.settings)
+        return self._toolbox
+
+    def close(self) -> None:
+        """Let go of every connection; the next call of `toolbox` makes new ones."""
+        if self._toolbox is not None:
+            self._toolbox.database.close()
+            self._toolbox = None
+
+
+def build_toolbox(settings: Settings) -> Toolbox:
+    """Return what jobs work with, as the settings say."""
+    return Toolbox(
+        database=Database(settings.database, pool_size=1),
+        mailer=build_mailer(settings),
+        mail_to=settings.mail_to,
+        scan_batch_size=settings.scan_batch_size,
+        escalate_batch_size=settings.escalate_batch_size,
+        scan_budget_seconds=settings.scan_budget_seconds,
+        deliver_batch_size=settings.deliver_batch_size,
+        deliver_budget_seconds=settings.deliver_budget_seconds,
+    )
+
+
+def build_mailer(settings: Settings) -> Mailer:
+    """Return the mailer that the settings name."""
+    if settings.mail == "console":
+        return ConsoleMailer(settings.mail_from)
+    return SmtpMailer(
+        sender=settings.mail_from,
+        host=settings.smtp_host,
+        port=settings.smtp_port,
+        user=settings.smtp_user,
+        password=settings.smtp_password.get_secret_value() if settings.smtp_password else None,
+        starttls=settings.smtp_starttls,
+        timeout_seconds=settings.smtp_timeout_seconds,
+    )
+
+
+def prepare_database(settings: Settings) -> None:
+    """Raise a StorageError unless program and database belong together; an embedded SQLite file is brought up to date."""
+    with Database(settings.database, pool_size=1) as database:
+        if database.dialect == "sqlite":
+            database.upgrade()
+        database.require_current_schema()
+
+
+def connect_signals(app: Celery, workshop: Workshop) -> None:
+    """Tie the toolbox and the log to the life of Celery's processes."""
+    settings = workshop.settings
+
+    def configure(**_: Any) -> None:
+        configure_logging(settings.log_level, settings.log_format)
+
+    def prepare(**_: Any) -> None:
+        try:
+            prepare_database(settings)
+        except StorageError as error:
+            log.error("worker.refused", error=str(error))  # noqa: TRY400 - the sentence is the message
+            # Celery swallows errors of its signal handlers, not an exit.
+            raise SystemExit(1) from error
+        if REMAP_SIGTERM != "SIGQUIT":
+            log.warning("worker.sigterm_unbounded", hint="set REMAP_SIGTERM=SIGQUIT, or start it by `ticket-worker worker`")
+
+    def open_toolbox(**_: Any) -> None:
+        workshop.toolbox()
+
+    def close_toolbox(**_: Any) -> None:
+        workshop.close()
+
+    # Weak references would be gone when this function returns.
+    signals.setup_logging.connect(configure, weak=False)
+    signals.worker_init.connect(prepare, weak=False)
+    signals.worker_process_init.connect(open_toolbox, weak=False)
+    signals.worker_process_shutdown.connect(close_toolbox, weak=False)
+    signals.task_prerun.connect(bind_task, weak=False)
+    signals.task_postrun.connect(clear_task, weak=False)
+
+
+def bind_task(task_id: str, task: Task[..., Any], **_: Any) -> None:
+    """Put the task's id, name and attempt on every line that follows, and nothing of the task before it."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name, attempt=task.request.retries + 1)
+
+
+def clear_task(**_: Any) -> None:
+    """Forget the task, so that nothing of it appears on lines of others."""
+    structlog.contextvars.clear_contextvars()

@@ -1,0 +1,51 @@
+"""The fleet's work without a broker: one process that scans, escalates and delivers in turn."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
+
+from ticket_system.errors import StorageUnavailable
+from ticket_system.monitor import Sweep
+from ticket_tasks.breaches import escalate, scan_breaches
+from ticket_tasks.outbox import Delivery, deliver_outbox
+from ticket_tasks.toolbox import Toolbox
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one turn came to."""
+
+    scan: Sweep
+    escalate: Sweep
+    deliver: Delivery
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON knows it."""
+        return asdict(self)
+
+
+def one_round(toolbox: Toolbox) -> Round:
+    """Find what is late, escalate it, deliver the notices."""
+    return Round(scan_breaches(toolbox), escalate(toolbox), deliver_outbox(toolbox))
+
+
+def rounds(toolbox: Toolbox, interval_seconds: float) -> None:
+    """Go round until SIGTERM or Ctrl-C; a database that is away is waited for."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    log.info("rounds.started", interval_seconds=interval_seconds)
+    while not stop.is_set():
+        try:
+            one_round(toolbox)
+        except StorageUnavailable as error:
+            log.warning("round.skipped", error=str(error))
+        stop.wait(interval_seconds)
+    log.info("rounds.stopped")

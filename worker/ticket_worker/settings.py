@@ -1,0 +1,206 @@
+"""Settings, read once: from the environment, from files named by `TICKETS_…_FILE`, from `.env`; in this order."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, override
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "TICKETS_"
+FILE_SUFFIX = "_FILE"
+BROKER_URL_FILE = "broker.url"
+_DOTENV = Path(".env")
+#: For the test suite's own variables, which are none of ours.
+_FOREIGN = f"{PREFIX}TEST_"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Budget = Annotated[float, Field(ge=0.1, le=30)]
+Batch = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class SettingsError(Exception):
+    """The settings make no sense; one line for each thing that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. A description says what is expected, and stands in errors."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=_DOTENV,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        # A URL or password that cannot be read must not be printed on the way out.
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://user:password@host/name, or a path to a SQLite file"
+    )
+    redis_url: SecretStr | None = Field(None, description="redis://:password@host:6379/0, or rediss:// for TLS")
+    data_dir: Path = Field(Path("data"), description="a folder for what the embedded fleet keeps")
+
+    scan_interval_seconds: Seconds = Field(1.0, description="seconds between two scans, above 0")
+    escalate_interval_seconds: Seconds = Field(5.0, description="seconds between two safety-net escalations, above 0")
+    deliver_interval_seconds: Seconds = Field(5.0, description="seconds between two safety-net deliveries, above 0")
+    scan_batch_size: Batch = Field(1000, description="clocks per transaction, 1 to 10000")
+    escalate_batch_size: Batch = Field(500, description="escalations per transaction, 1 to 10000")
+    deliver_batch_size: Annotated[int, Field(ge=1, le=100)] = Field(10, description="letters per claim, 1 to 100")
+    scan_budget_seconds: Budget = Field(20.0, description="seconds one scan may go on draining, 0.1 to 30")
+    deliver_budget_seconds: Budget = Field(30.0, description="seconds one delivery may go on draining, 0.1 to 30")
+
+    mail: Literal["console", "smtp"] = Field("console", description="console (letters go to the log) or smtp")
+    mail_from: str = Field("tickets@localhost", description="the sender's address, name@domain")
+    mail_to: str | None = Field(
+        None, description="the address for notices of tickets whose assignee is no address, name@domain"
+    )
+    smtp_host: str = Field("localhost", description="a host name")
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(25, description="a port, 1 to 65535")
+    smtp_user: str | None = Field(None, description="a user name; needs TICKETS_SMTP_PASSWORD too")
+    smtp_password: SecretStr | None = Field(None, description="the password of TICKETS_SMTP_USER")
+    smtp_starttls: bool = Field(False, description="true or false; true refuses a server that cannot encrypt")
+    smtp_timeout_seconds: Annotated[float, Field(ge=1, le=15)] = Field(
+        10.0, description="seconds to wait for any one answer of the mail server, 1 to 15"
+    )
+
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(2, description="processes per queue, 1 to 64")
+    stop_seconds: Annotated[float, Field(ge=0, le=500)] = Field(
+        20.0, description="seconds a running job may take to finish when asked to stop, 0 to 500"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto (colours on a terminal, JSON elsewhere), console or json"
+    )
+
+    @field_validator("log_level", "log_format", "mail", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("this is not a Redis URL")
+        return value
+
+    @field_validator("mail_from", "mail_to")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        # Also keeps line breaks, and so a second header, out of every letter.
+        if value is not None and (value.count("@") != 1 or not value.isascii() or not value.isprintable() or " " in value):
+            raise ValueError("this is not a plain mail address")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.mail == "smtp" and self.mail_to is None:
+            raise ValueError("TICKETS_MAIL_TO: missing; with TICKETS_MAIL=smtp somebody must get every notice")
+        if (self.smtp_user is None) != (self.smtp_password is None):
+            raise ValueError("TICKETS_SMTP_USER and TICKETS_SMTP_PASSWORD: set both, or neither")
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database's URL, or the path of the embedded file."""
+        return self.database_url.get_secret_value() if self.database_url else str(self.data_dir / "tickets.db")
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL: the one that is set, or that of the embedded fleet that keeps its data in `data_dir`."""
+        if self.redis_url:
+            return self.redis_url.get_secret_value()
+        try:
+            return (self.data_dir / BROKER_URL_FILE).read_text("utf-8").strip()
+        except OSError as error:
+            raise SettingsError(
+                ["TICKETS_REDIS_URL: not set. Expected: redis://:password@host:6379/0; or start `ticket-worker up`"]
+            ) from error
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let secrets stand in files, as containers hand them over."""
+        return init_settings, env_settings, _NamedFiles(settings_cls), dotenv_settings
+
+
+class _NamedFiles(PydanticBaseSettingsSource):
+    """Reads each setting from the file that `TICKETS_<NAME>_FILE` names."""
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self().get(field_name), field_name, False
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        given = _dotenv() | os.environ
+        paths = {name: given.get(variable(name) + FILE_SUFFIX) for name in self.settings_cls.model_fields}
+        return {name: _content(name, path) for name, path in paths.items() if path}
+
+
+def read_settings(**given: Any) -> Settings:
+    """Return the settings, `given` ones first, or raise SettingsError with everything that is wrong with them."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError([_problem(issue) for issue in error.errors(include_url=False)]) from None
+
+
+def unknown_names() -> dict[str, str | None]:
+    """Return the `TICKETS_…` variables that mean nothing, each with the name it was perhaps meant to be."""
+    known = {variable(name) for name in Settings.model_fields}
+    known |= {name + FILE_SUFFIX for name in known}
+    given = sorted(name for name in _dotenv() | os.environ if name.startswith(PREFIX))
+    strange = [name for name in given if name not in known and not name.startswith(_FOREIGN)]
+    return {name: next(iter(difflib.get_close_matches(name, sorted(known), 1)), None) for name in strange}
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def _dotenv() -> dict[str, str]:
+    return {name: value for name, value in dotenv_values(_DOTENV).items() if value is not None}
+
+
+def _content(name: str, path: str) -> str:
+    where = variable(name)
+    if os.environ.get(where) and os.environ.get(where + FILE_SUFFIX):
+        raise SettingsError([f"{where}: set twice, {where}{FILE_SUFFIX} is set too. Expected: one of them"])
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise SettingsError(
+            [f"{where}{FILE_SUFFIX}: {path} cannot be read ({reason}). Expected: a file that holds one value"]
+        ) from None
+
+
+def _problem(issue: ErrorDetails) -> str:
+    message = issue["msg"].removeprefix("Value error, ")
+    if not issue["loc"]:
+        return message
+    name = str(issue["loc"][0])
+    field = Settings.model_fields[name]
+    got = "" if "SecretStr" in str(field.annotation) else f"got {issue.get('input')!r}; "
+    return f"{variable(name)}: {got}{message[0].lower()}{message[1:]}. Expected: {field.description}"
