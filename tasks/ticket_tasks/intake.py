@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import structlog
 from pydantic import ValidationError
 
-from ticket_system import DEFAULT_SLA, Ticket, TicketSystem
+from ticket_system import DEFAULT_SLA, Ticket
 from ticket_system.errors import DuplicateTicket, InvalidTicket
 from ticket_tasks.payloads import OpenTicket
 from ticket_tasks.toolbox import Toolbox
@@ -24,10 +24,9 @@ def open_ticket(toolbox: Toolbox, payload: object = None) -> str | None:
         wish = OpenTicket.model_validate(payload)
     except ValidationError as error:
         return _refuse(payload, [f"{_place(issue['loc'])}: {issue['msg']}" for issue in error.errors()])
-    system = TicketSystem.from_database(toolbox.database)
     priority, hours = wish.priority, wish.sla_hours
     if priority is None:
-        priority, _ = system.auto_priority(f"{wish.title}\n{wish.description}")
+        priority, _ = toolbox.system.auto_priority(f"{wish.title}\n{wish.description}")
     created_at = wish.created_at or datetime.now(UTC)
     ticket = Ticket(
         title=wish.title,
@@ -42,7 +41,7 @@ def open_ticket(toolbox: Toolbox, payload: object = None) -> str | None:
         updated_at=created_at,
     )
     try:
-        system.create_ticket(ticket)
+        toolbox.system.create_ticket(ticket)
     except DuplicateTicket:
         log.info("intake.repeated", ticket_id=wish.ticket_id)
     except InvalidTicket as error:

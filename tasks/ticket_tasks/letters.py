@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from ticket_system import PRIORITY_LABELS
-from ticket_system.outbox import Notice, NoticeFacts
+from ticket_system import PRIORITY_LABELS, Ticket
+from ticket_tasks.errors import Rejected
 from ticket_tasks.toolbox import Letter
 
 _BREACH = """\
-The deadline of this ticket has passed and it is still open.
+The deadline of this ticket has passed.
 
   Ticket     {title}
   Id         {id}
@@ -30,13 +30,15 @@ _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+\.[^\s@<>,;
 _SUBJECT_LIMIT = 150
 
 
-def breach_letter(notice: Notice, facts: NoticeFacts, mail_to: str | None) -> Letter:
+def breach_letter(key: str, ticket: Ticket, mail_to: str | None) -> Letter:
     """Return the letter that tells of a breach: to the assignee where that is a mail address, else to `mail_to`."""
-    ticket = facts.ticket
+    clock = ticket.clock
+    if clock is None or clock.breached_at is None or clock.detected_at is None:
+        raise Rejected("the ticket has no breach to tell of")
     title, priority = one_line(ticket.title), PRIORITY_LABELS.get(ticket.priority, str(ticket.priority))
     subject = f"[{priority}] Overdue: {title}"
     return Letter(
-        key=notice.key,
+        key=key,
         to=ticket.assignee if is_address(ticket.assignee) else mail_to,
         subject=subject if len(subject) <= _SUBJECT_LIMIT else subject[: _SUBJECT_LIMIT - 1] + "…",
         text=_BREACH.format(
@@ -46,11 +48,11 @@ def breach_letter(notice: Notice, facts: NoticeFacts, mail_to: str | None) -> Le
             status=ticket.status,
             requester=one_line(ticket.requester),
             assignee=one_line(ticket.assignee or "nobody"),
-            due_at=moment(facts.due_at),
-            detected_at=moment(facts.detected_at),
-            delay=duration(facts.detected_at - facts.due_at),
+            due_at=moment(clock.breached_at),
+            detected_at=moment(clock.detected_at),
+            delay=duration(clock.detected_at - clock.breached_at),
         ),
-        at=facts.detected_at,
+        at=clock.detected_at,
     )
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from ticket_system import outbox
 from ticket_system.errors import StorageError, TicketSystemError
-from ticket_system.outbox import Notice
+from ticket_system.outbox import OutboxRow
 from ticket_tasks.errors import JobError, Rejected, Transient, Uncertain
 from ticket_tasks.letters import breach_letter
 from ticket_tasks.toolbox import Letter, Toolbox
@@ -66,13 +66,13 @@ def deliver_outbox(toolbox: Toolbox) -> Delivery:
     return delivery
 
 
-def _deliver(toolbox: Toolbox, notice: Notice) -> str:
+def _deliver(toolbox: Toolbox, notice: OutboxRow) -> str:
     """Try one letter and record how it went."""
     begun = False
 
     def begin() -> None:
         nonlocal begun
-        if not outbox.begin_sending(toolbox.database, notice):
+        if not outbox.begin_sending(toolbox.database, notice, lease_seconds=toolbox.lease_seconds):
             raise _LeaseLost
         begun = True
 
@@ -99,13 +99,13 @@ def _deliver(toolbox: Toolbox, notice: Notice) -> str:
     return "sent"
 
 
-def _write(toolbox: Toolbox, notice: Notice) -> Letter:
+def _write(toolbox: Toolbox, notice: OutboxRow) -> Letter:
     if notice.kind != "breach":
         raise Rejected(f"nobody knows how to write a notice of the kind {notice.kind!r}")
-    return breach_letter(notice, outbox.describe(toolbox.database, notice), toolbox.mail_to)
+    return breach_letter(notice.key, outbox.ticket_of(toolbox.database, notice), toolbox.mail_to)
 
 
-def _postpone(toolbox: Toolbox, notice: Notice, error: JobError) -> str:
+def _postpone(toolbox: Toolbox, notice: OutboxRow, error: JobError) -> str:
     again_at = outbox.postpone(toolbox.database, notice, _reason(error))
     if again_at is None:
         log.error("notice.parked", **_who(notice), error=_reason(error), hint="tried too often")
@@ -114,20 +114,20 @@ def _postpone(toolbox: Toolbox, notice: Notice, error: JobError) -> str:
     return "postponed"
 
 
-def _park(toolbox: Toolbox, notice: Notice, error: Exception) -> str:
+def _park(toolbox: Toolbox, notice: OutboxRow, error: Exception) -> str:
     outbox.park(toolbox.database, notice, _reason(error))
     log.error("notice.parked", **_who(notice), error=_reason(error))
     return "parked"
 
 
-def _doubt(toolbox: Toolbox, notice: Notice, error: Exception) -> str:
+def _doubt(toolbox: Toolbox, notice: OutboxRow, error: Exception) -> str:
     outbox.uncertain(toolbox.database, notice, _reason(error))
     log.error("notice.uncertain", **_who(notice), error=_reason(error))
     return "uncertain"
 
 
-def _who(notice: Notice) -> dict[str, object]:
-    return {"key": notice.key, "ticket_id": notice.ticket_id, "delivery_attempt": notice.attempt}
+def _who(notice: OutboxRow) -> dict[str, object]:
+    return {"key": notice.key, "ticket_id": notice.ticket_id, "delivery_attempt": notice.attempts}
 
 
 def _reason(error: Exception) -> str:

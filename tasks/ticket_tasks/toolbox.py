@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from ticket_system import TicketSystem
 from ticket_system.storage.database import Database
 
 
@@ -39,7 +40,7 @@ class Mailer(Protocol):
 class Toolbox:
     """Everything a job may touch; made once per process, never across a fork."""
 
-    database: Database
+    system: TicketSystem
     mailer: Mailer
     #: Gets the notices of tickets whose assignee is no mail address.
     mail_to: str | None = None
@@ -51,3 +52,8 @@ class Toolbox:
     deliver_budget_seconds: float = 30.0
     #: Longer than sending one batch takes at its slowest, or two workers would take turns at the same letter.
     lease_seconds: float = 120.0
+
+    @property
+    def database(self) -> Database:
+        """Where the tickets are."""
+        return self.system.database

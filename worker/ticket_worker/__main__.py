@@ -17,11 +17,12 @@ import structlog
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ticket_system.errors import TicketSystemError
 from ticket_tasks import names
-from ticket_worker import checks, demo, embedded, fleet, rounds
+from ticket_worker import checks, embedded, fleet, rounds
 from ticket_worker.broker import broker_problem
 from ticket_worker.lifecycle import build_toolbox, prepare_database
 from ticket_worker.logging import configure_logging
@@ -141,7 +142,7 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             table.add_column(heading, overflow="fold")
         for finding in findings:
             mark = "[green]ok[/]" if finding.is_ok else "[bold red]no[/]"
-            table.add_row(mark, finding.what, typer.unstyle(finding.detail))
+            table.add_row(mark, finding.what, escape(finding.detail))
         Console().print(table)
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(1)
@@ -157,7 +158,7 @@ def _settings(**given: Any) -> Iterator[Settings]:
             log.warning("setting.unknown", hint=hint)
         yield settings
     except SettingsError as error:
-        for problem in error.problems:
+        for problem in (*error.problems, *checks.spelling_hints()):
             _say(problem)
         raise typer.Exit(USAGE) from None
     except (TicketSystemError, embedded.EmbeddedError) as error:

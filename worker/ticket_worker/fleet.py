@@ -6,12 +6,18 @@ import os
 import socket
 import sys
 
+import structlog
 from celery import signals
 
+from ticket_system.storage.database import Database
 from ticket_tasks import names
+from ticket_worker import embedded
 from ticket_worker.app import create_app
-from ticket_worker.settings import FILE_SUFFIX, Settings, variable
-from ticket_worker.supervisor import Child
+from ticket_worker.lifecycle import prepare_database
+from ticket_worker.settings import BROKER_URL_FILE, FILE_SUFFIX, Settings, variable
+from ticket_worker.supervisor import Child, Supervisor
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 def worker_children(environ: dict[str, str], concurrency: int | None = None) -> list[Child]:
@@ -82,8 +88,8 @@ def run_fleet(settings: Settings, concurrency: int | None) -> int:
         return supervisor.run()
 
 
-def start_fleet(supervisor: Supervisor, settings: Settings, concurrency: int | None = None) -> Settings:
-    """Start broker (unless one is set), ticker and workers; return the settings they work with."""
+def start_fleet(supervisor: Supervisor, settings: Settings, concurrency: int | None = None) -> None:
+    """Start broker (unless one is set), ticker and workers."""
     prepare_database(settings)
     if settings.redis_url is None:
         broker = embedded.prepare_broker(settings.data_dir)
@@ -93,7 +99,6 @@ def start_fleet(supervisor: Supervisor, settings: Settings, concurrency: int | N
     supervisor.start(*worker_children(environ, concurrency), beat_child(environ))
     log.info(
         "fleet.started",
-        database=Database(settings.database),
+        database=repr(Database(settings.database)),
         broker_url_file=str(settings.data_dir / BROKER_URL_FILE) if settings.redis_url is None else None,
     )
-    return settings

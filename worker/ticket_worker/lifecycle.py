@@ -9,6 +9,7 @@ from billiard.common import REMAP_SIGTERM  # type: ignore[import-untyped]
 from celery import Celery, signals
 from celery.app.task import Task
 
+from ticket_system import TicketSystem
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.toolbox import Mailer, Toolbox
@@ -42,7 +43,7 @@ class Workshop:
 def build_toolbox(settings: Settings) -> Toolbox:
     """Return what jobs work with, as the settings say."""
     return Toolbox(
-        database=Database(settings.database, pool_size=1),
+        system=TicketSystem(Database(settings.database, pool_size=1)),
         mailer=build_mailer(settings),
         mail_to=settings.mail_to,
         scan_batch_size=settings.scan_batch_size,
@@ -94,7 +95,11 @@ def connect_signals(app: Celery, workshop: Workshop) -> None:
             log.warning("worker.sigterm_unbounded", hint="set REMAP_SIGTERM=SIGQUIT, or start it by `ticket-worker worker`")
 
     def open_toolbox(**_: Any) -> None:
-        workshop.toolbox()
+        try:
+            workshop.toolbox()
+        except StorageError as error:
+            # The database went away just now; the first job that needs it asks again.
+            log.warning("toolbox.postponed", error=str(error))
 
     def close_toolbox(**_: Any) -> None:
         workshop.close()

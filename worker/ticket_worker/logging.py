@@ -34,6 +34,7 @@ def configure_logging(level: str = "info", style: str = "auto") -> None:
         # Before redaction: a traceback, too, may quote a URL. And no variables in it, whatever they are called.
         structlog.processors.format_exc_info,
         redact,
+        _told_first,
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
         )
@@ -65,6 +66,12 @@ def configure_logging(level: str = "info", style: str = "auto") -> None:
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Mask passwords in URLs, wherever they stand, and every value whose name says that it is a secret."""
     return {key: _MASK if _SECRET_KEY.search(key) else _redacted(value) for key, value in event.items()}
+
+
+def _told_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Put first what a person looks for first."""
+    first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
+    return first | event
 
 
 def _redacted(value: Any) -> Any:  # noqa: ANN401 - a log line may hold anything

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, override
+from typing import Any
 
 import structlog
 from celery.beat import ScheduleEntry, Scheduler, SchedulingError
+from typing_extensions import override
 
 log = structlog.stdlib.get_logger(__name__)
 
