@@ -74,7 +74,7 @@ class TicketClient:
 
     def close(self) -> None:
         """Give back the connections; the client cannot be used afterwards."""
-        self._app.pool.force_close_all()
+        self._app.pool.force_close_all()  # type: ignore[attr-defined] # the stubs name the wrong pool
         self._app.close()
 
     def _send(self, name: str, queue: str, about: str, kwargs: dict[str, object]) -> None:

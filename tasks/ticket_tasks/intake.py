@@ -23,7 +23,8 @@ def open_ticket(toolbox: Toolbox, payload: object = None) -> str | None:
     try:
         wish = OpenTicket.model_validate(payload)
     except ValidationError as error:
-        return _refuse(payload, [f"{_place(issue['loc'])}: {issue['msg']}" for issue in error.errors()])
+        _refuse(payload, [f"{_place(issue['loc'])}: {issue['msg']}" for issue in error.errors()])
+        return None
     priority, hours = wish.priority, wish.sla_hours
     if priority is None:
         priority, _ = toolbox.system.auto_priority(f"{wish.title}\n{wish.description}")
@@ -45,7 +46,8 @@ def open_ticket(toolbox: Toolbox, payload: object = None) -> str | None:
     except DuplicateTicket:
         log.info("intake.repeated", ticket_id=wish.ticket_id)
     except InvalidTicket as error:
-        return _refuse(payload, [str(error)])
+        _refuse(payload, [str(error)])
+        return None
     else:
         log.info("intake.opened", ticket_id=wish.ticket_id, priority=priority)
     return wish.ticket_id

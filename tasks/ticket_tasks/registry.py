@@ -92,7 +92,7 @@ def register(app: Celery, toolbox: Callable[[], Toolbox]) -> None:
 
 
 def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
-    def task(self: Task[..., Any], /, **carried: Any) -> None:
+    def task(self: Task[..., Any], /, **carried: object) -> None:
         try:
             outcome = job.run(toolbox(), **carried)
         except StorageUnavailable as error:

@@ -22,12 +22,10 @@ from rich.table import Table
 
 from ticket_system.errors import TicketSystemError
 from ticket_tasks import names
-from ticket_worker import checks, embedded, fleet, rounds
-from ticket_worker.broker import broker_problem
-from ticket_worker.lifecycle import build_toolbox, prepare_database
+from ticket_worker.errors import FleetError, SettingsError
 from ticket_worker.logging import configure_logging
-from ticket_worker.settings import Settings, SettingsError, read_settings
-from ticket_worker.supervisor import USAGE, Supervisor
+from ticket_worker.settings import Settings, read_settings, spelling_hints
+from ticket_worker.supervisor import USAGE
 
 log = structlog.stdlib.get_logger(__name__)
 app = typer.Typer(
@@ -62,31 +60,33 @@ def ticket_worker(
 def worker(
     queues: Annotated[
         str | None,
-        typer.Option(metavar="NAME,…", help="Work on these queues only: clock, desk. Default: one process for each."),
+        typer.Option(
+            metavar="NAME,…", help="Work on these queues only: clock, desk. Default: one process for each."
+        ),
     ] = None,
     concurrency: Concurrency = None,
 ) -> None:
     """Work off the queues, until SIGTERM or Ctrl-C."""
     with _settings() as settings:
-        wanted = [name.strip() for name in queues.split(",")] if queues else []
-        known = [queue.name for queue in names.QUEUES]
+        if queues is None:
+            from ticket_worker.fleet import run_workers
+
+            raise typer.Exit(run_workers(settings, concurrency))
+        wanted, known = [name.strip() for name in queues.split(",")], [queue.name for queue in names.QUEUES]
         if strange := [name for name in wanted if name not in known]:
             _fail(f"there is no queue {strange[0]!r}; there are {', '.join(known)}", USAGE)
-        if wanted:
-            _wait_aloud(settings)
-            raise typer.Exit(fleet.run_worker(settings, wanted, concurrency))
-        prepare_database(settings)
-        supervisor = Supervisor(grace_seconds=settings.stop_seconds + 10)
-        supervisor.start(*fleet.worker_children(fleet.environment(settings), concurrency))
-        raise typer.Exit(supervisor.run())
+        from ticket_worker.processes import run_worker
+
+        raise typer.Exit(run_worker(settings, wanted, concurrency))
 
 
 @app.command()
 def beat() -> None:
     """Send the ticks, until SIGTERM or Ctrl-C. A second one does no harm."""
     with _settings() as settings:
-        _wait_aloud(settings)
-        raise typer.Exit(fleet.run_beat(settings))
+        from ticket_worker.processes import run_beat
+
+        raise typer.Exit(run_beat(settings))
 
 
 @app.command()
@@ -101,17 +101,25 @@ def up(
     Broker and SQLite file live under one folder (./data) unless their URLs are given, and outlast a restart.
     """
     with _settings(data_dir=data_dir, database_url=database_url, redis_url=redis_url) as settings:
-        raise typer.Exit(fleet.run_fleet(settings, concurrency))
+        from ticket_worker.fleet import run_fleet
+
+        raise typer.Exit(run_fleet(settings, concurrency))
 
 
 @app.command()
 def scan(
     data_dir: DataDir = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Go on, once per scan interval, until asked to stop.")] = False,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Go on, once per scan interval, until asked to stop.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find breaches, escalate them and deliver the notices, in this process: no broker, no workers."""
     with _settings(data_dir=data_dir) as settings:
+        from ticket_worker import rounds
+        from ticket_worker.database import prepare_database
+        from ticket_worker.lifecycle import build_toolbox
+
         prepare_database(settings)
         toolbox = build_toolbox(settings)
         with toolbox.database:
@@ -125,7 +133,11 @@ def scan(
             typer.echo(
                 f"{outcome.scan.found} breaches found, {outcome.escalate.found} escalated, "
                 f"{outcome.deliver.sent} notices sent"
-                + (f", {outcome.deliver.found - outcome.deliver.sent} not" if outcome.deliver.found > outcome.deliver.sent else "")
+                + (
+                    f", {outcome.deliver.found - outcome.deliver.sent} not"
+                    if outcome.deliver.found > outcome.deliver.sent
+                    else ""
+                )
             )
 
 
@@ -133,6 +145,8 @@ def scan(
 def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Look whether settings, database, broker and mail are fit for work; changes nothing."""
     with _settings(data_dir=data_dir) as settings:
+        from ticket_worker import checks
+
         findings = checks.run_checks(settings)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
@@ -154,21 +168,15 @@ def _settings(**given: Any) -> Iterator[Settings]:
     try:
         settings = read_settings(**{name: value for name, value in given.items() if value is not None})
         configure_logging(settings.log_level, settings.log_format)
-        for hint in checks.spelling_hints():
+        for hint in spelling_hints():
             log.warning("setting.unknown", hint=hint)
         yield settings
     except SettingsError as error:
-        for problem in (*error.problems, *checks.spelling_hints()):
+        for problem in (*error.problems, *spelling_hints()):
             _say(problem)
         raise typer.Exit(USAGE) from None
-    except (TicketSystemError, embedded.EmbeddedError) as error:
+    except (TicketSystemError, FleetError) as error:
         _fail(str(error), 1)
-
-
-def _wait_aloud(settings: Settings) -> None:
-    """Say at once that the broker is away. Celery waits for it: it may be starting too."""
-    if (problem := broker_problem(settings.broker)) is not None:
-        log.error("broker.unreachable", error=problem, hint="is TICKETS_REDIS_URL right? trying again until it answers")
 
 
 def _say(message: str) -> None:

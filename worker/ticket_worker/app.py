@@ -17,7 +17,7 @@ def create_app(settings: Settings) -> Celery:
     app.conf.update(**celery_settings(settings))
     workshop = Workshop(settings)
     registry.register(app, workshop.toolbox)
-    connect_signals(app, workshop)
+    connect_signals(workshop)
     return app
 
 
@@ -72,7 +72,12 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             "global_keyprefix": names.KEY_PREFIX,
         },
         # With the broker down, whoever enqueues would be stuck for seconds.
-        "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        "task_publish_retry_policy": {
+            "max_retries": 2,
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 0.5,
+        },
         "beat_schedule": registry.schedule(
             {
                 names.SCAN_BREACHES: settings.scan_interval_seconds,

@@ -10,9 +10,10 @@ from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.errors import JobError
 from ticket_worker.broker import broker_name, broker_problem
+from ticket_worker.errors import SettingsError
 from ticket_worker.lifecycle import build_mailer
 from ticket_worker.mail import SmtpMailer
-from ticket_worker.settings import Settings, SettingsError, unknown_names
+from ticket_worker.settings import Settings, spelling_hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +28,6 @@ class Finding:
 def run_checks(settings: Settings) -> list[Finding]:
     """Return what was found, one line each; takes a few seconds at most."""
     return [finding for check in (_settings, _database, _broker, _mail) for finding in check(settings)]
-
-
-def spelling_hints() -> list[str]:
-    """Return a line for every `TICKETS_…` variable that means nothing."""
-    return [
-        f"{name} is not a setting" + (f"; did you mean {meant}?" if meant else "")
-        for name, meant in unknown_names().items()
-    ]
 
 
 def _settings(_settings: Settings) -> Iterator[Finding]:

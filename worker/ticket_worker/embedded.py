@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ticket_worker.broker import broker_problem
+from ticket_worker.errors import EmbeddedError
 from ticket_worker.settings import BROKER_URL_FILE
 from ticket_worker.supervisor import Child
 
@@ -37,10 +38,6 @@ daemonize no
 """
 
 
-class EmbeddedError(Exception):
-    """The embedded fleet cannot run here; the message says what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class EmbeddedBroker:
     """A broker that is ready to be started."""
@@ -54,7 +51,11 @@ class EmbeddedBroker:
         deadline = time.monotonic() + timeout_seconds
         while (problem := broker_problem(self.url, timeout_seconds=1.0)) is not None:
             if time.monotonic() > deadline:
-                lines = self.log.read_text("utf-8", errors="replace").splitlines()[-3:] if self.log.exists() else []
+                lines = (
+                    self.log.read_text("utf-8", errors="replace").splitlines()[-3:]
+                    if self.log.exists()
+                    else []
+                )
                 raise EmbeddedError("; ".join([f"the embedded broker did not start: {problem}", *lines]))
             each_turn()
             time.sleep(0.02)
@@ -112,7 +113,9 @@ def _binary() -> Path:
     try:
         return Path(get_binary_path())
     except ValkeyServerError as error:
-        raise EmbeddedError(f"the embedded broker does not run on this machine ({error}); give --redis-url") from error
+        raise EmbeddedError(
+            f"the embedded broker does not run on this machine ({error}); give --redis-url"
+        ) from error
 
 
 def _remembered(url_file: Path) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from billiard.common import REMAP_SIGTERM  # type: ignore[import-untyped]
+from billiard.common import REMAP_SIGTERM
 from celery import Celery, signals
 from celery.app.task import Task
 
@@ -13,6 +13,7 @@ from ticket_system import TicketSystem
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.toolbox import Mailer, Toolbox
+from ticket_worker.database import prepare_database
 from ticket_worker.logging import configure_logging
 from ticket_worker.mail import ConsoleMailer, SmtpMailer
 from ticket_worker.settings import Settings
@@ -69,22 +70,14 @@ def build_mailer(settings: Settings) -> Mailer:
     )
 
 
-def prepare_database(settings: Settings) -> None:
-    """Raise a StorageError unless program and database belong together; an embedded SQLite file is brought up to date."""
-    with Database(settings.database, pool_size=1) as database:
-        if database.dialect == "sqlite":
-            database.upgrade()
-        database.require_current_schema()
-
-
-def connect_signals(app: Celery, workshop: Workshop) -> None:
+def connect_signals(workshop: Workshop) -> None:
     """Tie the toolbox and the log to the life of Celery's processes."""
     settings = workshop.settings
 
-    def configure(**_: Any) -> None:
+    def configure(**_: object) -> None:
         configure_logging(settings.log_level, settings.log_format)
 
-    def prepare(**_: Any) -> None:
+    def prepare(**_: object) -> None:
         try:
             prepare_database(settings)
         except StorageError as error:
@@ -92,16 +85,19 @@ def connect_signals(app: Celery, workshop: Workshop) -> None:
             # Celery swallows errors of its signal handlers, not an exit.
             raise SystemExit(1) from error
         if REMAP_SIGTERM != "SIGQUIT":
-            log.warning("worker.sigterm_unbounded", hint="set REMAP_SIGTERM=SIGQUIT, or start it by `ticket-worker worker`")
+            log.warning(
+                "worker.sigterm_unbounded",
+                hint="set REMAP_SIGTERM=SIGQUIT, or start it by `ticket-worker worker`",
+            )
 
-    def open_toolbox(**_: Any) -> None:
+    def open_toolbox(**_: object) -> None:
         try:
             workshop.toolbox()
         except StorageError as error:
             # The database went away just now; the first job that needs it asks again.
             log.warning("toolbox.postponed", error=str(error))
 
-    def close_toolbox(**_: Any) -> None:
+    def close_toolbox(**_: object) -> None:
         workshop.close()
 
     # Weak references would be gone when this function returns.
@@ -113,12 +109,12 @@ def connect_signals(app: Celery, workshop: Workshop) -> None:
     signals.task_postrun.connect(clear_task, weak=False)
 
 
-def bind_task(task_id: str, task: Task[..., Any], **_: Any) -> None:
+def bind_task(task_id: str, task: Task[..., Any], **_: object) -> None:
     """Put the task's id, name and attempt on every line that follows, and nothing of the task before it."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name, attempt=task.request.retries + 1)
 
 
-def clear_task(**_: Any) -> None:
+def clear_task(**_: object) -> None:
     """Forget the task, so that nothing of it appears on lines of others."""
     structlog.contextvars.clear_contextvars()

@@ -16,7 +16,14 @@ _SECRET_KEY = re.compile(r"password|passwd|secret|token|api_?key|authorization|c
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
 
 #: Say so much per tick that a fleet with nothing to do fills a disk; what they tell at `info`, our own lines tell better.
-_CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "kombu", "sqlalchemy.engine", "alembic")
+_CHATTY = (
+    "celery.worker.strategy",
+    "celery.app.trace",
+    "celery.beat",
+    "kombu",
+    "sqlalchemy.engine",
+    "alembic",
+)
 
 
 def configure_logging(level: str = "info", style: str = "auto") -> None:
@@ -71,7 +78,7 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 def _told_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Put first what a person looks for first."""
     first = {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event}
-    return first | event
+    return {**first, **event}
 
 
 def _redacted(value: Any) -> Any:  # noqa: ANN401 - a log line may hold anything

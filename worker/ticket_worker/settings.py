@@ -14,6 +14,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from ticket_worker.errors import SettingsError
+
 PREFIX = "TICKETS_"
 FILE_SUFFIX = "_FILE"
 BROKER_URL_FILE = "broker.url"
@@ -24,14 +26,6 @@ _FOREIGN = f"{PREFIX}TEST_"
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Budget = Annotated[float, Field(ge=0.1, le=30)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
-
-
-class SettingsError(Exception):
-    """The settings make no sense; one line for each thing that is wrong."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 class Settings(BaseSettings):
@@ -50,17 +44,27 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="postgresql://user:password@host/name, or a path to a SQLite file"
     )
-    redis_url: SecretStr | None = Field(None, description="redis://:password@host:6379/0, or rediss:// for TLS")
+    redis_url: SecretStr | None = Field(
+        None, description="redis://:password@host:6379/0, or rediss:// for TLS"
+    )
     data_dir: Path = Field(Path("data"), description="a folder for what the embedded fleet keeps")
 
     scan_interval_seconds: Seconds = Field(1.0, description="seconds between two scans, above 0")
-    escalate_interval_seconds: Seconds = Field(5.0, description="seconds between two safety-net escalations, above 0")
-    deliver_interval_seconds: Seconds = Field(5.0, description="seconds between two safety-net deliveries, above 0")
+    escalate_interval_seconds: Seconds = Field(
+        5.0, description="seconds between two safety-net escalations, above 0"
+    )
+    deliver_interval_seconds: Seconds = Field(
+        5.0, description="seconds between two safety-net deliveries, above 0"
+    )
     scan_batch_size: Batch = Field(1000, description="clocks per transaction, 1 to 10000")
     escalate_batch_size: Batch = Field(500, description="escalations per transaction, 1 to 10000")
-    deliver_batch_size: Annotated[int, Field(ge=1, le=100)] = Field(10, description="letters per claim, 1 to 100")
+    deliver_batch_size: Annotated[int, Field(ge=1, le=100)] = Field(
+        10, description="letters per claim, 1 to 100"
+    )
     scan_budget_seconds: Budget = Field(20.0, description="seconds one scan may go on draining, 0.1 to 30")
-    deliver_budget_seconds: Budget = Field(30.0, description="seconds one delivery may go on draining, 0.1 to 30")
+    deliver_budget_seconds: Budget = Field(
+        30.0, description="seconds one delivery may go on draining, 0.1 to 30"
+    )
 
     mail: Literal["console", "smtp"] = Field("console", description="console (letters go to the log) or smtp")
     mail_from: str = Field("tickets@localhost", description="the sender's address, name@domain")
@@ -80,7 +84,9 @@ class Settings(BaseSettings):
     stop_seconds: Annotated[float, Field(ge=0, le=500)] = Field(
         20.0, description="seconds a running job may take to finish when asked to stop, 0 to 500"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error"
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto (colours on a terminal, JSON elsewhere), console or json"
     )
@@ -101,14 +107,18 @@ class Settings(BaseSettings):
     @classmethod
     def _is_address(cls, value: str | None) -> str | None:
         # Also keeps line breaks, and so a second header, out of every letter.
-        if value is not None and (value.count("@") != 1 or not value.isascii() or not value.isprintable() or " " in value):
+        if value is not None and (
+            value.count("@") != 1 or not value.isascii() or not value.isprintable() or " " in value
+        ):
             raise ValueError("this is not a plain mail address")
         return value
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.mail == "smtp" and self.mail_to is None:
-            raise ValueError("TICKETS_MAIL_TO: missing; with TICKETS_MAIL=smtp somebody must get every notice")
+            raise ValueError(
+                "TICKETS_MAIL_TO: missing; with TICKETS_MAIL=smtp somebody must get every notice"
+            )
         if (self.smtp_user is None) != (self.smtp_password is None):
             raise ValueError("TICKETS_SMTP_USER and TICKETS_SMTP_PASSWORD: set both, or neither")
         return self
@@ -116,7 +126,9 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database's URL, or the path of the embedded file."""
-        return self.database_url.get_secret_value() if self.database_url else str(self.data_dir / "tickets.db")
+        return (
+            self.database_url.get_secret_value() if self.database_url else str(self.data_dir / "tickets.db")
+        )
 
     @property
     def broker(self) -> str:
@@ -127,7 +139,7 @@ class Settings(BaseSettings):
             return (self.data_dir / BROKER_URL_FILE).read_text("utf-8").strip()
         except OSError as error:
             raise SettingsError(
-                ["TICKETS_REDIS_URL: not set. Expected: redis://:password@host:6379/0; or start `ticket-worker up`"]
+                "TICKETS_REDIS_URL: not set. Expected: redis://:password@host:6379/0; or start `ticket-worker up`"
             ) from error
 
     @classmethod
@@ -163,16 +175,20 @@ def read_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise SettingsError([_problem(issue) for issue in error.errors(include_url=False)]) from None
+        raise SettingsError(*(_problem(issue) for issue in error.errors(include_url=False))) from None
 
 
-def unknown_names() -> dict[str, str | None]:
-    """Return the `TICKETS_…` variables that mean nothing, each with the name it was perhaps meant to be."""
+def spelling_hints() -> list[str]:
+    """Return a line for every `TICKETS_…` variable that means nothing, with the name it was perhaps meant to be."""
     known = {variable(name) for name in Settings.model_fields}
     known |= {name + FILE_SUFFIX for name in known}
     given = sorted(name for name in _dotenv() | os.environ if name.startswith(PREFIX))
     strange = [name for name in given if name not in known and not name.startswith(_FOREIGN)]
-    return {name: next(iter(difflib.get_close_matches(name, sorted(known), 1)), None) for name in strange}
+    nearest = {name: difflib.get_close_matches(name, sorted(known), 1) for name in strange}
+    return [
+        f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+        for name, near in nearest.items()
+    ]
 
 
 def variable(name: str) -> str:
@@ -187,13 +203,13 @@ def _dotenv() -> dict[str, str]:
 def _content(name: str, path: str) -> str:
     where = variable(name)
     if os.environ.get(where) and os.environ.get(where + FILE_SUFFIX):
-        raise SettingsError([f"{where}: set twice, {where}{FILE_SUFFIX} is set too. Expected: one of them"])
+        raise SettingsError(f"{where}: set twice, {where}{FILE_SUFFIX} is set too. Expected: one of them")
     try:
         return Path(path).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise SettingsError(
-            [f"{where}{FILE_SUFFIX}: {path} cannot be read ({reason}). Expected: a file that holds one value"]
+            f"{where}{FILE_SUFFIX}: {path} cannot be read ({reason}). Expected: a file that holds one value"
         ) from None
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,8 @@ class Child:
 
     name: str
     command: Sequence[str]
-    environ: dict[str, str] = field(default_factory=dict, repr=False)
+    #: Everything it finds in its environment; None: what the supervisor finds in its own.
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
     #: Stopped after the others, which need it until they are gone.
     is_last: bool = False
     #: What it gets when the supervisor itself is killed.
@@ -53,8 +54,11 @@ class _Post:
 class Supervisor:
     """Runs children until it is told to stop; call it from one thread, which must live as long as they do."""
 
-    def __init__(self, *, grace_seconds: float = 30.0, output: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, *, grace_seconds: float = 30.0, output: IO[bytes] | None = None, folder: Path | None = None
+    ) -> None:
         self.grace_seconds = grace_seconds
+        self.folder = folder
         self.output = output
         #: Set when going on makes no sense; becomes the exit status.
         self.status: int | None = None
@@ -84,7 +88,9 @@ class Supervisor:
 
     def run(self, *, each_turn: Callable[[], None] | None = None) -> int:
         """Keep the children running until SIGTERM, Ctrl-C or a child that cannot be helped; return the exit status."""
-        previous = {name: signal.signal(name, self._asked_to_stop) for name in (signal.SIGTERM, signal.SIGINT)}
+        previous = {
+            name: signal.signal(name, self._asked_to_stop) for name in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
             while not self._is_stopping and self.status is None:
                 self.poll()
@@ -101,7 +107,9 @@ class Supervisor:
         """Stop everybody: first who needs the others, then the rest; kill who does not listen. Nobody is left."""
         self._is_stopping = True
         for is_last in (False, True):
-            posts = [post for post in self._posts if post.child.is_last is is_last and post.process is not None]
+            posts = [
+                post for post in self._posts if post.child.is_last is is_last and post.process is not None
+            ]
             for post in posts:
                 _signal(post, signal.SIGTERM)
             deadline = time.monotonic() + self.grace_seconds
@@ -118,10 +126,12 @@ class Supervisor:
         tether = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), str(int(child.death_signal))]
         post.process = subprocess.Popen(  # noqa: S603 - our own command lines
             [*tether, *child.command],
-            env=os.environ | child.environ,
+            env=child.environ,
             stdin=subprocess.DEVNULL,
-            stdout=self.output,
+            # Children speak on stderr; what else Celery prints is not for a log.
+            stdout=subprocess.DEVNULL,
             stderr=self.output,
+            cwd=self.folder,
             start_new_session=True,
         )
         post.started_at = time.monotonic()
@@ -133,7 +143,9 @@ class Supervisor:
         _kill_group(pid)
         post.process = None
         if status == USAGE:
-            log.error("child.misconfigured", child=post.child.name, pid=pid, hint="its own message stands above")
+            log.error(
+                "child.misconfigured", child=post.child.name, pid=pid, hint="its own message stands above"
+            )
             self.status = USAGE
             return
         if now - post.started_at >= _HEALTHY_SECONDS:
@@ -141,7 +153,13 @@ class Supervisor:
         wait = min(2.0**post.failures, _LONGEST_WAIT_SECONDS)
         post.failures += 1
         post.start_at = now + wait
-        log.warning("child.died", child=post.child.name, pid=pid, status=describe_status(status), restart_in_seconds=wait)
+        log.warning(
+            "child.died",
+            child=post.child.name,
+            pid=pid,
+            status=describe_status(status),
+            restart_in_seconds=wait,
+        )
 
     def _await_end(self, post: _Post, deadline: float) -> None:
         if post.process is None:
@@ -149,7 +167,9 @@ class Supervisor:
         try:
             post.process.wait(max(deadline - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
-            log.warning("child.killed", child=post.child.name, pid=post.process.pid, grace_seconds=self.grace_seconds)
+            log.warning(
+                "child.killed", child=post.child.name, pid=post.process.pid, grace_seconds=self.grace_seconds
+            )
         _kill_group(post.process.pid)
         post.process.wait()
         log.info("child.stopped", child=post.child.name, pid=post.process.pid)

@@ -33,7 +33,7 @@ def ask_kernel(death_signal: int) -> bool:
         return False
     import ctypes  # noqa: PLC0415 - not on every platform, and not for nothing
 
-    return ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0) == 0
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0) == 0)
 
 
 def watch(parent: int, target: int, death_signal: int) -> None:

@@ -1,0 +1,59 @@
+"""The two kinds of Celery process, each in the process that calls it."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import structlog
+from celery import signals
+
+from ticket_worker.app import create_app
+from ticket_worker.broker import broker_problem
+from ticket_worker.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def run_worker(settings: Settings, queues: list[str], concurrency: int | None) -> int:
+    """Be a Celery worker for these queues until asked to stop; return the exit status."""
+    _say_if_unreachable(settings)
+    was_asked = False
+
+    def asked(**_: object) -> None:
+        nonlocal was_asked
+        was_asked = True
+
+    signals.worker_shutting_down.connect(asked)
+    worker = create_app(settings).Worker(
+        hostname=f"{'-'.join(queues)}-{os.getpid()}@{socket.gethostname()}",
+        queues=queues,
+        concurrency=concurrency or settings.concurrency,
+        pool_cls="prefork",
+        loglevel=settings.log_level.upper(),
+        # Workers here have nothing to say to each other; each would only add keys to the broker and a wait at the start.
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    # Celery calls a bounded stop a failure; who asked for it would see one after every deployment.
+    return 0 if was_asked else int(worker.exitcode or 0)
+
+
+def run_beat(settings: Settings) -> int:
+    """Send ticks until asked to stop; return the exit status."""
+    _say_if_unreachable(settings)
+    create_app(settings).Beat(loglevel=settings.log_level.upper(), quiet=True).run()
+    return 0
+
+
+def _say_if_unreachable(settings: Settings) -> None:
+    """Say at once that the broker is away, and how it should be named. Celery waits for it: it may be starting too."""
+    if (problem := broker_problem(settings.broker)) is not None:
+        log.error(
+            "broker.unreachable",
+            error=problem,
+            hint="is TICKETS_REDIS_URL right? trying again until it answers",
+        )
