@@ -60,9 +60,7 @@ def ticket_worker(
 def worker(
     queues: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME,…", help="Work on these queues only: clock, desk. Default: one process for each."
-        ),
+        typer.Option(metavar="NAME,…", help="Work on these queues only: clock, desk. Default: one process for each."),
     ] = None,
     concurrency: Concurrency = None,
 ) -> None:
@@ -109,9 +107,7 @@ def up(
 @app.command()
 def scan(
     data_dir: DataDir = None,
-    loop: Annotated[
-        bool, typer.Option("--loop", help="Go on, once per scan interval, until asked to stop.")
-    ] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Go on, once per scan interval, until asked to stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find breaches, escalate them and deliver the notices, in this process: no broker, no workers."""
@@ -160,6 +156,24 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         Console().print(table)
     if not all(finding.is_ok for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log", metavar="FILE", exists=True, dir_okay=False, help="Replay a ServiceNow log first."),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the fleet's folder behind, its log included.")] = False,
+) -> None:
+    """Watch a whole fleet at work for half a minute: deadlines pass, breaches are found, escalated, told.
+
+    Needs nothing but the [embedded] extra, touches nothing but a temporary folder.
+    """
+    with _settings():
+        from ticket_worker.demo import play
+
+        raise typer.Exit(play(Console(), log_file=log_file, keep=keep))
 
 
 @contextmanager

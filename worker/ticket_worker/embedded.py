@@ -51,11 +51,7 @@ class EmbeddedBroker:
         deadline = time.monotonic() + timeout_seconds
         while (problem := broker_problem(self.url, timeout_seconds=1.0)) is not None:
             if time.monotonic() > deadline:
-                lines = (
-                    self.log.read_text("utf-8", errors="replace").splitlines()[-3:]
-                    if self.log.exists()
-                    else []
-                )
+                lines = self.log.read_text("utf-8", errors="replace").splitlines()[-3:] if self.log.exists() else []
                 raise EmbeddedError("; ".join([f"the embedded broker did not start: {problem}", *lines]))
             each_turn()
             time.sleep(0.02)
@@ -94,9 +90,7 @@ def prepare_broker(data_dir: Path) -> EmbeddedBroker:
     port, password = _remembered(url_file)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     _write_private(url_file, url + "\n")
-    _write_private(
-        config, _CONFIG.format(port=port, password=password, folder=_quoted(folder), log=_quoted(log))
-    )
+    _write_private(config, _CONFIG.format(port=port, password=password, folder=_quoted(folder), log=_quoted(log)))
     # Told to end by SIGTERM even then: it writes down what it holds first.
     child = Child("broker", [str(binary), str(config)], is_last=True, death_signal=signal.SIGTERM)
     return EmbeddedBroker(url, child, log)
@@ -113,9 +107,7 @@ def _binary() -> Path:
     try:
         return Path(get_binary_path())
     except ValkeyServerError as error:
-        raise EmbeddedError(
-            f"the embedded broker does not run on this machine ({error}); give --redis-url"
-        ) from error
+        raise EmbeddedError(f"the embedded broker does not run on this machine ({error}); give --redis-url") from error
 
 
 def _remembered(url_file: Path) -> tuple[int, str]:

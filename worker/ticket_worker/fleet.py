@@ -47,9 +47,7 @@ def environment(settings: Settings) -> dict[str, str]:
     }
     # Said in a file too, it would be said twice.
     kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in {variable(own) + FILE_SUFFIX for own in given}
+        name: value for name, value in os.environ.items() if name not in {variable(own) + FILE_SUFFIX for own in given}
     }
     return kept | {variable(name): value for name, value in given.items()}
 

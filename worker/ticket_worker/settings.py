@@ -44,27 +44,17 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="postgresql://user:password@host/name, or a path to a SQLite file"
     )
-    redis_url: SecretStr | None = Field(
-        None, description="redis://:password@host:6379/0, or rediss:// for TLS"
-    )
+    redis_url: SecretStr | None = Field(None, description="redis://:password@host:6379/0, or rediss:// for TLS")
     data_dir: Path = Field(Path("data"), description="a folder for what the embedded fleet keeps")
 
     scan_interval_seconds: Seconds = Field(1.0, description="seconds between two scans, above 0")
-    escalate_interval_seconds: Seconds = Field(
-        5.0, description="seconds between two safety-net escalations, above 0"
-    )
-    deliver_interval_seconds: Seconds = Field(
-        5.0, description="seconds between two safety-net deliveries, above 0"
-    )
+    escalate_interval_seconds: Seconds = Field(5.0, description="seconds between two safety-net escalations, above 0")
+    deliver_interval_seconds: Seconds = Field(5.0, description="seconds between two safety-net deliveries, above 0")
     scan_batch_size: Batch = Field(1000, description="clocks per transaction, 1 to 10000")
     escalate_batch_size: Batch = Field(500, description="escalations per transaction, 1 to 10000")
-    deliver_batch_size: Annotated[int, Field(ge=1, le=100)] = Field(
-        10, description="letters per claim, 1 to 100"
-    )
+    deliver_batch_size: Annotated[int, Field(ge=1, le=100)] = Field(10, description="letters per claim, 1 to 100")
     scan_budget_seconds: Budget = Field(20.0, description="seconds one scan may go on draining, 0.1 to 30")
-    deliver_budget_seconds: Budget = Field(
-        30.0, description="seconds one delivery may go on draining, 0.1 to 30"
-    )
+    deliver_budget_seconds: Budget = Field(30.0, description="seconds one delivery may go on draining, 0.1 to 30")
 
     mail: Literal["console", "smtp"] = Field("console", description="console (letters go to the log) or smtp")
     mail_from: str = Field("tickets@localhost", description="the sender's address, name@domain")
@@ -84,9 +74,7 @@ class Settings(BaseSettings):
     stop_seconds: Annotated[float, Field(ge=0, le=500)] = Field(
         20.0, description="seconds a running job may take to finish when asked to stop, 0 to 500"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="debug, info, warning or error"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto (colours on a terminal, JSON elsewhere), console or json"
     )
@@ -116,9 +104,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.mail == "smtp" and self.mail_to is None:
-            raise ValueError(
-                "TICKETS_MAIL_TO: missing; with TICKETS_MAIL=smtp somebody must get every notice"
-            )
+            raise ValueError("TICKETS_MAIL_TO: missing; with TICKETS_MAIL=smtp somebody must get every notice")
         if (self.smtp_user is None) != (self.smtp_password is None):
             raise ValueError("TICKETS_SMTP_USER and TICKETS_SMTP_PASSWORD: set both, or neither")
         return self
@@ -126,9 +112,7 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database's URL, or the path of the embedded file."""
-        return (
-            self.database_url.get_secret_value() if self.database_url else str(self.data_dir / "tickets.db")
-        )
+        return self.database_url.get_secret_value() if self.database_url else str(self.data_dir / "tickets.db")
 
     @property
     def broker(self) -> str:
@@ -186,8 +170,7 @@ def spelling_hints() -> list[str]:
     strange = [name for name in given if name not in known and not name.startswith(_FOREIGN)]
     nearest = {name: difflib.get_close_matches(name, sorted(known), 1) for name in strange}
     return [
-        f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
-        for name, near in nearest.items()
+        f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "") for name, near in nearest.items()
     ]
 
 

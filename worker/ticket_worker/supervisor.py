@@ -88,9 +88,7 @@ class Supervisor:
 
     def run(self, *, each_turn: Callable[[], None] | None = None) -> int:
         """Keep the children running until SIGTERM, Ctrl-C or a child that cannot be helped; return the exit status."""
-        previous = {
-            name: signal.signal(name, self._asked_to_stop) for name in (signal.SIGTERM, signal.SIGINT)
-        }
+        previous = {name: signal.signal(name, self._asked_to_stop) for name in (signal.SIGTERM, signal.SIGINT)}
         try:
             while not self._is_stopping and self.status is None:
                 self.poll()
@@ -107,9 +105,7 @@ class Supervisor:
         """Stop everybody: first who needs the others, then the rest; kill who does not listen. Nobody is left."""
         self._is_stopping = True
         for is_last in (False, True):
-            posts = [
-                post for post in self._posts if post.child.is_last is is_last and post.process is not None
-            ]
+            posts = [post for post in self._posts if post.child.is_last is is_last and post.process is not None]
             for post in posts:
                 _signal(post, signal.SIGTERM)
             deadline = time.monotonic() + self.grace_seconds
@@ -143,9 +139,7 @@ class Supervisor:
         _kill_group(pid)
         post.process = None
         if status == USAGE:
-            log.error(
-                "child.misconfigured", child=post.child.name, pid=pid, hint="its own message stands above"
-            )
+            log.error("child.misconfigured", child=post.child.name, pid=pid, hint="its own message stands above")
             self.status = USAGE
             return
         if now - post.started_at >= _HEALTHY_SECONDS:
@@ -167,9 +161,7 @@ class Supervisor:
         try:
             post.process.wait(max(deadline - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
-            log.warning(
-                "child.killed", child=post.child.name, pid=post.process.pid, grace_seconds=self.grace_seconds
-            )
+            log.warning("child.killed", child=post.child.name, pid=post.process.pid, grace_seconds=self.grace_seconds)
         _kill_group(post.process.pid)
         post.process.wait()
         log.info("child.stopped", child=post.child.name, pid=post.process.pid)
