@@ -71,8 +71,8 @@ class Changes:
         ticket, now = self._lock(ticket_id, now)
         if ticket is None or ticket.status != "open":
             return False
-        self._move(ticket, "in_progress", actor, now, assignee=assignee)
         events.append(self.connection, Event(ticket_id, now, "assigned", actor, old=ticket.assignee, new=assignee))
+        self._move(ticket, "in_progress", actor, now, assignee=assignee)
         return True
 
     def reassign(

@@ -89,7 +89,7 @@ def rows(connection: sa.Connection, states: Sequence[str], limit: int) -> list[O
 
 def count(connection: sa.Connection) -> dict[str, int]:
     """Count the messages by state."""
-    return dict(connection.execute(sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)).tuples().all())
+    return dict(connection.execute(sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)).all())
 
 
 def settle_by_hand(connection: sa.Connection, ids: Sequence[int], state: str, now: datetime) -> int:

@@ -33,7 +33,7 @@ def figures(connection: sa.Connection, since: datetime, until: datetime) -> Figu
     active = sa.select(tickets.c.assignee, sa.func.count()).where(is_active).group_by(tickets.c.assignee)
     resolved_rows = connection.execute(resolved).all()
     return Figures(
-        opened=dict(connection.execute(opened).tuples().all()),
+        opened=dict(connection.execute(opened).all()),
         resolved={priority: number for priority, number, _ in resolved_rows},
         resolution_seconds=sum(float(seconds) for _, _, seconds in resolved_rows),
         met=count(clocks, clocks.c.state == named("met"), *period(clocks.c.stopped_at)),
@@ -45,5 +45,5 @@ def figures(connection: sa.Connection, since: datetime, until: datetime) -> Figu
             clocks.c.next_check_at < until,
             clocks.c.next_check_at >= since,
         ),
-        active=dict(connection.execute(active).tuples().all()),
+        active=dict(connection.execute(active).all()),
     )
