@@ -7,7 +7,6 @@ transaction: either all of it is kept, or nothing.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -60,10 +59,7 @@ class Changes:
             raise DuplicateTicket(taken) from error
         if started:
             clocks.insert(self.connection, *started)
-        events.append(
-            self.connection,
-            *(Event(ticket.id, ticket.created_at, "created", ticket.requester, new=_facts(ticket)) for ticket in new),
-        )
+        events.append(self.connection, *(events.opened(ticket) for ticket in new))
 
     def assign(self, ticket_id: str, assignee: str, *, actor: str = "system", now: datetime | None = None) -> bool:
         """Give an open ticket to somebody, who starts on it; False when it is not open, or not there."""
@@ -239,9 +235,3 @@ class Changes:
     def _remark(self, ticket_id: str, author: str, body: str, now: datetime) -> None:
         comment = Comment(ticket_id, author, body, created_at=now, is_internal=True)
         tickets.insert_comments(self.connection, comment)
-
-
-def _facts(ticket: Ticket) -> str:
-    """What a ticket was opened with, so that its history can be read from its events alone."""
-    facts = {"status": ticket.status, "priority": ticket.priority, "sla_hours": ticket.sla_hours}
-    return json.dumps(facts | ({"assignee": ticket.assignee} if ticket.assignee else {}), separators=(",", ":"))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.pool import StaticPool
 
-from ticket_system.errors import StorageUnavailable
+from ticket_system.errors import DamagedFile, StorageUnavailable
 from ticket_system.storage import schema
 from ticket_system.storage.tables import Instant
 from ticket_system.tickets import utc_now
+
+if TYPE_CHECKING:
+    from ticket_system.storage.legacy_upgrade import Conversion
 
 #: How long a SQLite writer waits for another process's transaction, in seconds.
 _PATIENCE = 30
@@ -112,16 +115,28 @@ class Database:
         with self.read() as connection:
             return schema.version(connection)
 
-    def upgrade(self) -> None:
-        """Bring the schema up to this program's, under a lock; several at once are fine, and so is a second time."""
-        if self.schema_version() == schema.HEAD:
-            return
+    def upgrade(self) -> Conversion | None:
+        """Bring the schema up to this program's, under a lock; several at once are fine, and so is a second time.
+
+        A SQLite file of the earlier library is converted, after a copy was made; returns what became of it.
+        """
         with self._turn, _translated(self):
-            if self.path:
-                # Readers and a writer side by side; the file remembers.
-                with self.engine.connect() as connection:
-                    connection.connection.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
+            found, converted = self.schema_version(), None
+            # Looked at first: a file that is current may be one that this program cannot write.
+            if found == schema.HEAD:
+                return None
+            if found is not None and found > schema.HEAD:
+                schema.require(found)
+            if found is None and self.dialect == "sqlite" and not self.in_memory:
+                from ticket_system.storage import legacy_upgrade  # noqa: PLC0415 - few files ever need it
+
+                converted = legacy_upgrade.convert(self)
             schema.upgrade(self.engine, in_memory=self.in_memory)
+            if self.path:
+                # Readers and a writer side by side; the file remembers it.
+                with closing(self.engine.raw_connection()) as connection:
+                    connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[attr-defined]
+            return converted
 
     def require_current_schema(self) -> None:
         """Raise SchemaOutdated, saying what to do, unless program and database belong together."""
@@ -221,9 +236,12 @@ def _translated(database: Database) -> Iterator[None]:
         # Constraint violations and bad values are about the request; they were checked before, so they are bugs.
         if isinstance(error, exc.IntegrityError | exc.DataError | exc.ProgrammingError):
             raise
-        raise StorageUnavailable(f"{database!r}: {_hint(str(error.orig))}") from error
+        message = str(error.orig)
+        damaged = any(sign in message for sign in _DAMAGED)
+        raise (DamagedFile if damaged else StorageUnavailable)(f"{database!r}: {_hint(message)}") from error
 
 
+_DAMAGED = ("not a database", "malformed")
 _HINTS = {
     "readonly database": "the file or its folder is read-only; give this user the right to write both",
     "unable to open": "the file cannot be opened; does its folder exist, and may this user read it?",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from ticket_system.storage.tables import as_row, events
-from ticket_system.tickets import utc_now
+from ticket_system.tickets import Ticket, utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,14 @@ class Event:
 def key(ticket_id: str, target: str, cycle: int, kind: str, level: int = 0, repeat: int = 0) -> str:
     """Name what may happen once only (rule 8)."""
     return f"{ticket_id}/{target}/{cycle}/{kind}/{level}/{repeat}"
+
+
+def opened(ticket: Ticket) -> Event:
+    """Tell what a ticket was opened with, so that its history can be read from its events alone."""
+    facts = {"status": ticket.status, "priority": ticket.priority, "sla_hours": ticket.sla_hours}
+    facts |= {"assignee": ticket.assignee} if ticket.assignee else {}
+    new = json.dumps(facts, separators=(",", ":"))
+    return Event(ticket.id, ticket.created_at, "created", ticket.requester, new=new)
 
 
 def append(connection: sa.Connection, *happened: Event) -> None:

@@ -48,16 +48,20 @@ def upgrade(engine: sa.Engine, *, in_memory: bool = False) -> None:
                 sa.text("INSERT INTO alembic_version VALUES (:head) ON CONFLICT DO NOTHING"), {"head": HEAD}
             )
         return
+    with engine.connect().execution_options(tickets_writes=True) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        if version(connection) != HEAD:
+            migrate(connection)
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Run the migrations that are missing, inside a transaction that somebody else opened and locked."""
     # Only an upgrade needs Alembic; a program that finds its schema in place starts without it.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
-    with engine.connect().execution_options(tickets_writes=True) as connection, connection.begin():
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-        if version(connection) == HEAD:
-            return
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
