@@ -66,9 +66,7 @@ class _Tagged(NamedTuple):
 
 def is_legacy(connection: sqlite3.Connection) -> bool:
     """Tell whether the earlier library wrote this database."""
-    found = {
-        table: {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")} for table in TABLES
-    }
+    found = {table: {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")} for table in TABLES}
     return all(found[table] == set(columns) for table, columns in TABLES.items())
 
 
@@ -183,9 +181,7 @@ def _replay(ticket: Ticket, moves: list[Event], now: datetime) -> tuple[Clock, l
     """Run the clock through the moves; what is overdue is a breach found now, which wakes nobody up."""
     clock = clock_rules.start(ticket.id, ticket.created_at, timedelta(hours=ticket.sla_hours))
     for move in moves:
-        clock = clock_rules.follow(
-            clock, move.old or "", move.new or "", pausing=DEFAULT_POLICY.pausing, now=move.at
-        )
+        clock = clock_rules.follow(clock, move.old or "", move.new or "", pausing=DEFAULT_POLICY.pausing, now=move.at)
     if clock.stopped_at is None:
         clock = clock_rules.settle(clock, now)
         if clock.state is ClockState.BREACHED:
@@ -194,9 +190,7 @@ def _replay(ticket: Ticket, moves: list[Event], now: datetime) -> tuple[Clock, l
         return clock, []
     key = events.key(ticket.id, clock.target, clock.cycle, "breached")
     note = f"{clock.target} {clock.cause}"
-    return clock, [
-        Event(ticket.id, clock.breached_at, "breached", "system", "running", "breached", note, key)
-    ]
+    return clock, [Event(ticket.id, clock.breached_at, "breached", "system", "running", "breached", note, key)]
 
 
 def _history(ticket_id: str, row: Row, otherwise: datetime, *, key: str | None = None) -> Event:
@@ -207,9 +201,7 @@ def _history(ticket_id: str, row: Row, otherwise: datetime, *, key: str | None =
 
 def _comment(ticket_id: str, row: Row, otherwise: datetime) -> Comment:
     at, _ = _moment_or("created_at", row["created_at"], otherwise)
-    return Comment(
-        ticket_id, row["author"] or "", row["body"] or "", _row_id(row), at, is_internal=_is_internal(row)
-    )
+    return Comment(ticket_id, row["author"] or "", row["body"] or "", _row_id(row), at, is_internal=_is_internal(row))
 
 
 def _stray(ticket_id: str, rows: dict[str, list[Row]], now: datetime) -> Earlier:

@@ -89,9 +89,8 @@ def require_intact(raw: sqlite3.Connection, path: Path) -> None:
     except sqlite3.DatabaseError as error:
         found = [str(error)]
     if found != ["ok"]:
-        raise DamagedFile(
-            f"{path} is damaged ({'; '.join(str(one) for one in found)}); it was left as it is, restore it from a backup"
-        )
+        shown = "; ".join(str(one) for one in found)
+        raise DamagedFile(f"{path} is damaged ({shown}); it was left as it is, restore it from a backup")
 
 
 def store(connection: sa.Connection, found: Iterable[Earlier]) -> None:
@@ -135,7 +134,9 @@ def _needs_conversion(connection: sa.Connection) -> bool:
         )
     for name in sorted(set(names) - set(legacy.TABLES)):
         if any(row[2] in legacy.TABLES for row in raw.execute("SELECT * FROM pragma_foreign_key_list(?)", (name,))):
-            raise DamagedFile(f"{path}: the table {name} refers to the tickets; it was left as it is, drop the reference first")
+            raise DamagedFile(
+                f"{path}: the table {name} refers to the tickets; it was left as it is, drop the reference first"
+            )
     return True
 
 
@@ -152,8 +153,8 @@ def _require_convertible(raw: sqlite3.Connection, path: Path) -> None:
     if refused:
         more = f"; and {refused - len(shown)} more" if refused > len(shown) else ""
         raise DamagedFile(
-            f"{path} was written by the earlier library and cannot be upgraded without a loss: {'; '.join(shown)}{more}."
-            " Nothing was changed; correct these rows with the sqlite3 program and try again"
+            f"{path} was written by the earlier library and cannot be upgraded without a loss:"
+            f" {'; '.join(shown)}{more}. Nothing was changed; correct these rows with the sqlite3 program and try again"
         )
 
 
