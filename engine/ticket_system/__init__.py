@@ -1,5 +1,7 @@
 """Tickets, their clocks, and what became of the promises."""
 
+from typing import TYPE_CHECKING
+
 from ticket_system.errors import (
     DamagedFile,
     DuplicateTicket,
@@ -12,7 +14,6 @@ from ticket_system.errors import (
     TicketNotFound,
     TicketSystemError,
 )
-from ticket_system.system import TicketSystem
 from ticket_system.tickets import (
     DEFAULT_SLA,
     PRIORITY_LABELS,
@@ -23,6 +24,9 @@ from ticket_system.tickets import (
     Ticket,
 )
 from ticket_system.triage import PRIORITY_KEYWORDS
+
+if TYPE_CHECKING:
+    from ticket_system.system import TicketSystem
 
 __all__ = [
     "DEFAULT_SLA",
@@ -45,3 +49,12 @@ __all__ = [
     "TicketSystem",
     "TicketSystemError",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load the engine, and SQLAlchemy with it, when it is first asked for: `tickets --help` needs neither."""
+    if name == "TicketSystem":
+        from ticket_system.system import TicketSystem  # noqa: PLC0415
+
+        return TicketSystem
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
