@@ -1,0 +1,435 @@
+"""The clock: tables for each move, and a slow oracle that every sequence of moves must agree with.
+
+Numbers in brackets are those of the rules that the engine's clock follows.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ticket_system import STATUS_FLOW
+from ticket_system.sla.clocks import (
+    Clock,
+    ClockState,
+    cancel,
+    follow,
+    pause,
+    reopen,
+    resume,
+    retarget,
+    settle,
+    start,
+    stop,
+)
+
+START = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+ON_HOLD = frozenset({"on_hold"})
+RUNNING, PAUSED, MET, BREACHED, CANCELLED = ClockState
+
+
+def at(hours: float) -> datetime:
+    return START + timedelta(hours=hours)
+
+
+def a_clock(hours: float = 4, *, paused: bool = False) -> Clock:
+    return start("t", START, timedelta(hours=hours), paused=paused)
+
+
+def test_a_clock_starts_running_and_is_looked_at_when_it_is_due() -> None:
+    clock = a_clock()
+    assert (clock.state, clock.target, clock.cycle, clock.started_at) == (RUNNING, "resolution", 1, START)
+    assert (clock.due_at, clock.next_check_at, clock.target_seconds) == (at(4), at(4), 4 * 3600)
+    assert clock.paused_for == timedelta(0)
+
+
+def test_a_clock_that_is_created_paused_has_no_deadline_until_it_runs() -> None:
+    """(13)"""
+    clock = a_clock(paused=True)
+    assert (clock.state, clock.due_at, clock.next_check_at) == (PAUSED, None, None)
+    assert settle(clock, at(1000)) == clock
+    assert clock.deadline(at(7)) == at(11)
+    assert resume(clock, at(10)).due_at == at(14)
+    assert resume(clock, at(10)).paused_for == timedelta(hours=10)
+
+
+@pytest.mark.parametrize(
+    ("now", "breached"), ((START, False), (at(4) - TICK, False), (at(4), False), (at(4) + TICK, True), (at(99), True))
+)
+def test_a_deadline_passes_one_tick_after_it(now: datetime, breached: bool) -> None:
+    """(5, 6)"""
+    clock = a_clock()
+    settled = settle(clock, now)
+    assert clock.is_due(now) is clock.is_breached(now) is settled.is_breached(now) is breached
+    if not breached:
+        assert settled == clock
+        return
+    assert (settled.state, settled.breached_at, settled.detected_at) == (BREACHED, at(4), now)
+    assert (settled.cause, settled.next_check_at, settled.due_at) == ("deadline", now, at(4))
+    assert not settled.is_due(now)
+    assert settle(settled, at(200)) == settled
+
+
+@pytest.mark.parametrize(("now", "state"), ((at(4) - TICK, MET), (at(4), MET), (at(4) + TICK, BREACHED)))
+def test_done_at_the_deadline_is_in_time(now: datetime, state: ClockState) -> None:
+    """(5, 7): between two scans too."""
+    done = stop(a_clock(), now)
+    assert (done.state, done.stopped_at, done.next_check_at) == (state, now, None)
+    assert done.breached_at == (at(4) if state is BREACHED else None)
+
+
+def test_a_pause_keeps_what_is_left() -> None:
+    clock = pause(a_clock(), at(1))
+    assert (clock.state, clock.remaining, clock.paused_at) == (PAUSED, timedelta(hours=3), at(1))
+    assert (clock.due_at, clock.next_check_at) == (None, None)
+    assert clock.deadline(at(50)) == at(53)
+    assert not clock.is_breached(at(50))
+    again = resume(clock, at(51))
+    assert (again.state, again.due_at, again.next_check_at) == (RUNNING, at(54), at(54))
+    assert (again.paused_for, again.paused_at, again.remaining) == (timedelta(hours=50), None, None)
+
+
+def test_paused_to_paused_does_not_restart_and_running_to_running_changes_nothing() -> None:
+    """(12)"""
+    paused = pause(a_clock(), at(1))
+    assert pause(paused, at(2)) == paused
+    running = a_clock()
+    assert resume(running, at(1)) == running
+
+
+def test_pauses_add_up() -> None:
+    clock = a_clock()
+    for begin in (1, 2, 3):
+        clock = resume(pause(clock, at(begin)), at(begin + 0.5))
+    assert (clock.due_at, clock.paused_for) == (at(5.5), timedelta(hours=1.5))
+
+
+def test_a_pause_at_the_deadline_is_in_time_and_one_after_it_is_late() -> None:
+    in_time = pause(a_clock(), at(4))
+    assert (in_time.state, in_time.remaining) == (PAUSED, timedelta(0))
+    resumed = resume(in_time, at(9))
+    assert resumed.due_at == at(9)
+    assert settle(resumed, at(9) + TICK).breached_at == at(9)
+    late = pause(a_clock(), at(4) + TICK)
+    assert (late.state, late.breached_at) == (BREACHED, at(4))
+
+
+def test_a_pause_before_the_start_uses_up_nothing() -> None:
+    clock = pause(a_clock(), at(-1))
+    assert clock.remaining == timedelta(hours=4)
+    assert resume(clock, at(-0.5)).due_at == at(4)
+    assert resume(clock, at(1)).due_at == at(5)
+
+
+def test_a_breach_is_permanent() -> None:
+    """(9)"""
+    breached = settle(a_clock(), at(5))
+    for after in (
+        pause(breached, at(6)),
+        resume(breached, at(6)),
+        retarget(breached, timedelta(hours=1000), at(6)),
+        stop(breached, at(6)),
+        reopen(stop(breached, at(6)), at(7)),
+        stop(reopen(stop(breached, at(6)), at(7)), at(8)),
+        cancel(breached, at(6)),
+    ):
+        assert (after.breached_at, after.detected_at, after.cause) == (at(4), at(5), "deadline")
+        assert after.state is (CANCELLED if after.state is CANCELLED else BREACHED)
+        assert after.due_at == at(4)
+    assert retarget(breached, timedelta(hours=1000), at(6)) == breached
+
+
+@pytest.mark.parametrize(
+    ("hours", "now", "state", "breached_at", "cause"),
+    (
+        (8, at(1), RUNNING, None, None),
+        (2, at(1), RUNNING, None, None),
+        (1, at(1), RUNNING, None, None),
+        (1, at(1) + TICK, BREACHED, at(1) + TICK, "retarget"),
+        (1, at(4), BREACHED, at(4), "retarget"),
+        (8, at(4), RUNNING, None, None),
+        # What was late before the promise changed stays late.
+        (8, at(4) + TICK, BREACHED, at(4), "deadline"),
+    ),
+)
+def test_a_new_target_counts_from_the_start(
+    hours: float, now: datetime, state: ClockState, breached_at: datetime | None, cause: str | None
+) -> None:
+    """(10)"""
+    clock = retarget(a_clock(), timedelta(hours=hours), now)
+    assert (clock.state, clock.breached_at, clock.cause) == (state, breached_at, cause)
+    if cause != "deadline":
+        assert (clock.due_at, clock.target_seconds) == (at(hours), hours * 3600)
+    assert clock.next_check_at == (now if state is BREACHED else at(hours))
+    assert clock.detected_at == (now if state is BREACHED else None)
+
+
+def test_a_new_target_adds_the_time_paused_so_far() -> None:
+    """(10)"""
+    clock = resume(pause(a_clock(), at(1)), at(3))
+    assert retarget(clock, timedelta(hours=2), at(3.5)).due_at == at(4)
+    assert retarget(clock, timedelta(hours=1), at(3)).state is RUNNING
+    assert retarget(clock, timedelta(hours=1), at(3) + TICK).cause == "retarget"
+
+
+def test_a_new_target_during_a_pause_moves_what_is_left() -> None:
+    paused = pause(a_clock(), at(2))
+    longer = retarget(paused, timedelta(hours=10), at(50))
+    assert (longer.state, longer.remaining, longer.due_at) == (PAUSED, timedelta(hours=8), None)
+    assert resume(longer, at(60)).due_at == at(68)
+    assert retarget(paused, timedelta(hours=2), at(50)).remaining == timedelta(0)
+    shorter = retarget(paused, timedelta(hours=1), at(50))
+    assert (shorter.state, shorter.breached_at, shorter.detected_at) == (BREACHED, at(50), at(50))
+    assert (shorter.cause, shorter.paused_at, shorter.remaining) == ("retarget", None, None)
+    assert resume(shorter, at(51)) == shorter
+
+
+def test_a_clock_that_was_decided_is_not_retargeted() -> None:
+    met = stop(a_clock(), at(1))
+    assert retarget(met, timedelta(hours=0.5), at(2)) == met
+    cancelled = cancel(a_clock(), at(1))
+    assert retarget(cancelled, timedelta(hours=0.5), at(2)) == cancelled
+
+
+def test_resolved_while_paused_ends_the_pause_first() -> None:
+    """(13)"""
+    done = stop(pause(a_clock(), at(1)), at(100))
+    assert (done.state, done.stopped_at, done.due_at) == (MET, at(100), at(103))
+    assert (done.paused_for, done.paused_at, done.remaining) == (timedelta(hours=99), None, None)
+
+
+def test_a_second_stop_changes_nothing() -> None:
+    for clock in (stop(a_clock(), at(1)), stop(a_clock(), at(5))):
+        assert stop(clock, at(9)) == clock
+
+
+def test_reopened_counts_the_time_away_as_a_pause() -> None:
+    """(14)"""
+    again = reopen(stop(a_clock(), at(3)), at(30))
+    assert (again.state, again.stopped_at, again.due_at, again.next_check_at) == (RUNNING, None, at(31), at(31))
+    assert again.paused_for == timedelta(hours=27)
+    assert stop(again, at(31)).state is MET
+    assert stop(again, at(31) + TICK).breached_at == at(31)
+    assert retarget(again, timedelta(hours=5), at(30)).due_at == at(32)
+
+
+def test_reopening_what_never_stopped_changes_nothing() -> None:
+    for clock in (a_clock(), pause(a_clock(), at(1)), settle(a_clock(), at(5)), cancel(a_clock(), at(1))):
+        assert reopen(clock, at(9)) == clock
+
+
+def test_a_reopened_breach_is_looked_at_again() -> None:
+    again = reopen(stop(settle(a_clock(), at(5)), at(6)), at(7))
+    assert (again.state, again.stopped_at, again.next_check_at) == (BREACHED, None, at(7))
+    assert again.due_at == at(4)
+
+
+@pytest.mark.parametrize("state", (RUNNING, PAUSED, MET, BREACHED))
+def test_cancelled_ends_every_clock_and_asks_for_no_further_look(state: ClockState) -> None:
+    """(20)"""
+    clock = {
+        RUNNING: a_clock(),
+        PAUSED: pause(a_clock(), at(1)),
+        MET: stop(a_clock(), at(1)),
+        BREACHED: settle(a_clock(), at(5)),
+    }[state]
+    done = cancel(clock, at(6) if state is BREACHED else at(2))
+    assert (done.state, done.next_check_at, done.paused_at) == (CANCELLED, None, None)
+    assert done.stopped_at == {MET: at(1), BREACHED: at(6)}.get(state, at(2))
+    assert not done.is_breached(at(1000))
+    assert settle(done, at(1000)) == done
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same_as"),
+    (
+        ("open", "in_progress", lambda clock: clock),
+        ("open", "on_hold", lambda clock: pause(clock, at(1))),
+        ("in_progress", "review", lambda clock: clock),
+        ("in_progress", "resolved", lambda clock: stop(clock, at(1))),
+        ("review", "resolved", lambda clock: stop(clock, at(1))),
+        ("open", "cancelled", lambda clock: cancel(clock, at(1))),
+        ("resolved", "closed", lambda clock: clock),
+    ),
+)
+def test_a_move_of_the_ticket_is_a_move_of_its_clock(old: str, new: str, same_as: object) -> None:
+    assert callable(same_as)
+    assert follow(a_clock(), old, new, pausing=ON_HOLD, now=at(1)) == same_as(a_clock())
+
+
+def test_a_policy_names_what_pauses() -> None:
+    pausing = frozenset({"on_hold", "review"})
+    clock = follow(a_clock(), "in_progress", "review", pausing=pausing, now=at(1))
+    assert clock.state is PAUSED
+    held = follow(clock, "review", "on_hold", pausing=pausing, now=at(2))
+    assert held == clock, "paused to paused does not restart (12)"
+    assert follow(held, "on_hold", "open", pausing=pausing, now=at(3)).due_at == at(6)
+    reopened = follow(stop(a_clock(), at(1)), "resolved", "open", pausing=frozenset({"open"}), now=at(9))
+    assert (reopened.state, reopened.remaining) == (PAUSED, timedelta(hours=3))
+
+
+# --- the oracle --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Oracle:
+    """The rules, second by second, with nothing clever: counts paused seconds one by one."""
+
+    target: int
+    status: str
+    paused: int = 0
+    verdict: str = "none"
+    breached_at: int | None = None
+    stopped_at: int | None = None
+    due_then: int | None = None
+
+    def due(self) -> int:
+        return self.due_then if self.due_then is not None else self.target + self.paused
+
+    def look(self, second: int) -> None:
+        """Late is: it counts, and the deadline lies before this second."""
+        if self.counts() and second > self.due():
+            self.breach("deadline", self.due())
+
+    def counts(self) -> bool:
+        return self.verdict == "none" and self.status != "on_hold"
+
+    def breach(self, cause: str, when: int) -> None:
+        self.due_then = self.due()
+        self.verdict, self.breached_at = cause, when
+
+    def act(self, second: int, action: str | int) -> None:
+        if isinstance(action, int):
+            if self.verdict == "none":
+                self.target = action
+                if self.due() < second:
+                    self.breach("retarget", second)
+            return
+        if action == "resolved":
+            self.stopped_at = second
+            if self.verdict == "none":
+                self.verdict = "met"
+        if action == "cancelled":
+            self.stopped_at = second
+            self.verdict = f"cancelled after {self.verdict}"
+        if self.status == "resolved" and action == "open":
+            self.stopped_at = None
+            if self.verdict == "met":
+                self.verdict = "none"
+        self.status = action
+
+    def pass_a_second(self) -> None:
+        if self.verdict in {"none", "met"} and self.status in {"on_hold", "resolved", "closed"}:
+            self.paused += 1
+
+
+Step = tuple[int, str | int]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[int, bool, list[Step], int]:
+    """A target, whether it began paused, legal moves and new targets at rising seconds, and when to look at last."""
+    target, paused = draw(st.integers(1, 40)), draw(st.booleans())
+    status, second, steps = "on_hold" if paused else "open", 0, []
+    for _ in range(draw(st.integers(0, 12))):
+        second += draw(st.integers(0, 15))
+        moves = st.sampled_from(STATUS_FLOW[status]) if STATUS_FLOW[status] else st.nothing()
+        action = draw(moves | st.integers(1, 60))
+        status = action if isinstance(action, str) else status
+        steps.append((second, action))
+    return target, paused, steps, second + draw(st.integers(0, 60))
+
+
+def seconds(number: int) -> datetime:
+    return START + timedelta(seconds=number)
+
+
+def walked(target: int, paused: bool, steps: list[Step], end: int) -> Oracle:
+    oracle = Oracle(target, "on_hold" if paused else "open")
+    for second in range(end + 1):
+        oracle.look(second)
+        for when, action in steps:
+            if when == second:
+                oracle.act(second, action)
+        if second < end:
+            oracle.pass_a_second()
+    return oracle
+
+
+def followed(target: int, paused: bool, steps: list[Step], end: int, looks: list[int]) -> Clock:
+    """The engine's clock after the same history, with a look (a scan) at each of some seconds in between."""
+    clock = start("t", START, timedelta(seconds=target), paused=paused)
+    status = "on_hold" if paused else "open"
+    todo: list[tuple[int, int, str | int | None]] = [(second, 1, action) for second, action in steps]
+    todo += [(second, 0, None) for second in looks if second <= end]
+    for second, _, action in sorted(todo, key=lambda one: one[:2]):
+        if action is None:
+            clock = settle(clock, seconds(second))
+        elif isinstance(action, int):
+            clock = retarget(clock, timedelta(seconds=action), seconds(second))
+        else:
+            clock = follow(clock, status, action, pausing=ON_HOLD, now=seconds(second))
+            status = action
+    return settle(clock, seconds(end))
+
+
+@settings(max_examples=600, deadline=None)
+@given(histories())
+def test_a_clock_agrees_with_one_that_counts_every_second(history: tuple[int, bool, list[Step], int]) -> None:
+    clock, oracle, end = followed(*history, looks=[]), walked(*history), history[-1]
+    match oracle.verdict:
+        case "none":
+            expected = PAUSED if oracle.status == "on_hold" else RUNNING
+        case "met":
+            expected = MET
+        case "deadline" | "retarget":
+            expected = BREACHED
+            assert clock.cause == oracle.verdict
+        case _:
+            expected = CANCELLED
+            assert oracle.verdict == f"cancelled after {clock.cause or 'none'}"
+    assert clock.state is expected
+    assert clock.breached_at == (None if oracle.breached_at is None else seconds(oracle.breached_at))
+    assert clock.stopped_at == (None if oracle.stopped_at is None else seconds(oracle.stopped_at))
+    # The deadline of a stopped clock is the one it stopped with; the oracle's goes on while the ticket is away.
+    away = end - oracle.stopped_at if oracle.stopped_at is not None and expected is MET else 0
+    assert clock.deadline(seconds(end)) == seconds(oracle.due() - away)
+
+
+@settings(max_examples=600, deadline=None)
+@given(histories(), st.lists(st.integers(0, 200), max_size=12))
+def test_no_outcome_depends_on_when_somebody_looked(
+    history: tuple[int, bool, list[Step], int], looks: list[int]
+) -> None:
+    """(7)"""
+    never, often = followed(*history, looks=[]), followed(*history, looks=looks)
+    assert replace(never, detected_at=None, next_check_at=None) == replace(often, detected_at=None, next_check_at=None)
+    for clock in (never, often):
+        assert (clock.breached_at is None) == (clock.detected_at is None) == (clock.cause is None)
+        if clock.breached_at is not None and clock.detected_at is not None:
+            assert clock.breached_at <= clock.detected_at
+
+
+@settings(max_examples=400, deadline=None)
+@given(histories())
+def test_what_is_written_on_a_clock_fits_its_state(history: tuple[int, bool, list[Step], int]) -> None:
+    target, paused, steps, _ = history
+    breached = None
+    for number in range(len(steps) + 1):
+        clock = followed(target, paused, steps[:number], steps[number - 1][0] if number else 0, looks=[])
+        assert (clock.due_at is None) == (clock.state is PAUSED)
+        assert (clock.remaining is None) == (clock.paused_at is None) == (clock.state is not PAUSED)
+        assert clock.remaining is None or clock.remaining >= timedelta(0)
+        assert clock.paused_for >= timedelta(0)
+        if clock.state is RUNNING:
+            assert clock.next_check_at == clock.due_at
+            assert clock.due_at == START + timedelta(seconds=clock.target_seconds) + clock.paused_for
+        if clock.state in {PAUSED, MET, CANCELLED}:
+            assert clock.next_check_at is None
+        if breached is not None:
+            assert (clock.breached_at, clock.detected_at, clock.cause) == breached, "a breach is permanent (9)"
+        if clock.breached_at is not None:
+            breached = clock.breached_at, clock.detected_at, clock.cause
