@@ -132,12 +132,13 @@ def retarget(clock: Clock, target: timedelta, now: datetime) -> Clock:
         return clock
     due_at = clock.started_at + target + clock.paused_for
     moved = replace(clock, target_seconds=int(target.total_seconds()))
-    if clock.paused_at is not None:
+    if clock.paused_at is not None and due_at >= clock.paused_at:
         # A pause that is going on does not use up time: what matters is what was left when it began.
-        if due_at < clock.paused_at:
-            moved = replace(moved, due_at=due_at, paused_at=None, remaining=None)
-            return _breached(moved, at=now, now=now, cause="retarget")
         return replace(moved, remaining=due_at - clock.paused_at)
+    # A breach ends the pause that is going on, which has moved the deadline like any other.
+    now = max(now, clock.paused_at or now)
+    moved = resume(moved, now)
+    due_at += moved.paused_for - clock.paused_for
     moved = replace(moved, due_at=due_at, next_check_at=due_at)
     return _breached(moved, at=now, now=now, cause="retarget") if due_at < now else moved
 
