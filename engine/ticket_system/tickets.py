@@ -69,7 +69,7 @@ def utc_now() -> datetime:
 
 def as_utc(moment: datetime) -> datetime:
     """Return the same instant in UTC; a naive one is taken as UTC."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.utcoffset() is None else moment.astimezone(UTC)
 
 
 @dataclass
