@@ -74,7 +74,7 @@ class Changes:
     def reassign(
         self, ticket_id: str, assignee: str | None, *, actor: str = "system", now: datetime | None = None
     ) -> bool:
-        """Give an active ticket to somebody else, whatever its status, or to nobody; False when it is done, or not there."""
+        """Give an active ticket to somebody else, or to nobody; False when it is done, or not there."""
         if assignee is not None:
             check_name("assignee", assignee)
         ticket, now = self._lock(ticket_id, now)

@@ -69,7 +69,7 @@ class TicketSystem:
             return self._changes(connection).assign(ticket_id, assignee)
 
     def reassign_ticket(self, ticket_id: str, assignee: str | None) -> bool:
-        """Give an active ticket to somebody else, or to nobody, and leave its status alone; False when there is none."""
+        """Give an active ticket to somebody else, or to nobody; its status stays. False when there is none."""
         with self.database.write() as connection:
             return self._changes(connection).reassign(ticket_id, assignee)
 

@@ -48,9 +48,7 @@ def deliver_outbox(toolbox: Toolbox) -> Delivery:
     stop_at = time.monotonic() + toolbox.deliver_budget_seconds
     outcomes: Counter[str] = Counter()
     while time.monotonic() < stop_at:
-        notices = outbox.claim(
-            toolbox.database, limit=toolbox.deliver_batch_size, lease_seconds=toolbox.lease_seconds
-        )
+        notices = outbox.claim(toolbox.database, limit=toolbox.deliver_batch_size, lease_seconds=toolbox.lease_seconds)
         if not notices:
             break
         for notice in notices:

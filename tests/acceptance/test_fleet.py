@@ -84,8 +84,10 @@ def test_each_of_a_thousand_breaches_counts_once_with_a_worker_killed_and_two_be
         assert found_by_then < TICKETS, "the worker was to be killed in the middle, not at the end"
 
         wait_until(
-            lambda: count(system.database, "SELECT count(*) FROM events WHERE kind = 'escalated'") >= TICKETS
-            and len(post_office.delivered) >= TICKETS * 0.9
+            lambda: (
+                count(system.database, "SELECT count(*) FROM events WHERE kind = 'escalated'") >= TICKETS
+                and len(post_office.delivered) >= TICKETS * 0.9
+            )
         )
         time.sleep(3)  # whoever wants to do something twice has the time for it
 

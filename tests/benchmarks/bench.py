@@ -46,7 +46,7 @@ class Results:
         }
         if wanted and not (ratio >= wanted[1] if wanted[0] == "≥" else ratio <= wanted[1]):
             self.missed.append(f"{name}: {ratio:.2f}, wanted {wanted[0]} {wanted[1]}")
-        print(f"  {name:<46} {value:>12,.3f} {unit:<10} ×{ratio:.2f}", file=sys.stderr)
+        print(f"  {name:<46} {value:>12,.3f} {unit:<10} {ratio:.2f} of the floor", file=sys.stderr)
 
     def table(self) -> Table:
         """Return the figures as a table for people."""

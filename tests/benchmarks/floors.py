@@ -64,7 +64,7 @@ def drain(connection: psycopg.Connection, kind: str) -> int:
     statement = {"breached": _BREACH, "escalated": _ESCALATE}[kind]
     since, total = datetime(1, 1, 1, tzinfo=UTC), 0
     while True:
-        found, until = connection.execute(statement, {"since": since}).fetchone() or (0, None)
+        found, until = connection.execute(statement.encode(), {"since": since}).fetchone() or (0, since)
         total += found
         if found < BATCH:
             return total

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from billiard.common import REMAP_SIGTERM
-from celery import Celery, signals
+from celery import signals
 from celery.app.task import Task
 
 from ticket_system import TicketSystem

@@ -81,7 +81,7 @@ def _told_first(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     return {**first, **event}
 
 
-def _redacted(value: Any) -> Any:  # noqa: ANN401 - a log line may hold anything
+def _redacted(value: Any) -> Any:
     match value:
         case str():
             return _URL_PASSWORD.sub(rf"\1:{_MASK}@", value)
