@@ -10,10 +10,14 @@ from typing import Self
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.pools import ProducerPool
 
 from ticket_tasks import names
 from ticket_tasks.errors import BrokerUnreachable
 from ticket_tasks.payloads import OpenTicket
+
+#: Threads that send at the same moment; more of them take turns.
+_CONNECTIONS = 10
 
 
 class TicketClient:
@@ -38,6 +42,11 @@ class TicketClient:
             # One repeat, for a connection that went stale while it lay idle. Whoever calls knows better how long to insist.
             task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
         )
+
+        # Celery's own pools are shared by everything in this process that talks to the same broker: closing them would cut
+        # off the others.
+        self._connections = self._app.connection_for_write().Pool(limit=_CONNECTIONS)
+        self._producers = ProducerPool(self._connections, limit=_CONNECTIONS)
 
     def open_ticket(  # noqa: PLR0913 - a ticket has this many fields, and all but three have a default
         self,
@@ -74,20 +83,23 @@ class TicketClient:
 
     def close(self) -> None:
         """Give back the connections; the client cannot be used afterwards."""
-        self._app.pool.force_close_all()  # type: ignore[attr-defined] # the stubs name the wrong pool
+        self._producers.force_close_all()  # type: ignore[attr-defined] # missing in the stubs
+        self._connections.force_close_all()
         self._app.close()
 
     def _send(self, name: str, queue: str, about: str, kwargs: dict[str, object]) -> None:
         try:
-            self._app.send_task(
-                name,
-                kwargs=kwargs,
-                queue=queue,
-                task_id=f"{name}:{about}:{uuid.uuid4().hex[:8]}",
-                # Workers log what they were called with; what a requester wrote is nobody's business there.
-                argsrepr="()",
-                kwargsrepr="{…}",
-            )
+            with self._producers.acquire(block=True) as producer:
+                self._app.send_task(
+                    name,
+                    kwargs=kwargs,
+                    queue=queue,
+                    task_id=f"{name}:{about}:{uuid.uuid4().hex[:8]}",
+                    producer=producer,
+                    # Workers log what they were called with; what a requester wrote is nobody's business there.
+                    argsrepr="()",
+                    kwargsrepr="{…}",
+                )
         except OperationalError as error:
             raise BrokerUnreachable("the broker cannot be reached; nothing was enqueued") from error
 

@@ -1,0 +1,112 @@
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.app.task import Task
+from celery.exceptions import Retry
+from kombu.exceptions import OperationalError
+from structlog.testing import capture_logs
+
+from tests.support.factories import a_ticket_due_in
+from ticket_system.errors import StorageUnavailable
+from ticket_tasks import names, registry
+from ticket_tasks.toolbox import Toolbox
+
+VISIBILITY_TIMEOUT = 600
+
+
+@pytest.fixture
+def app(toolbox: Toolbox) -> Celery:
+    return an_app(lambda: toolbox)
+
+
+def an_app(toolbox: Any) -> Celery:  # noqa: ANN401
+    app = Celery(set_as_current=False, broker="memory://", task_ignore_result=True)
+    registry.register(app, toolbox)
+    return app
+
+
+def out_of_reach() -> Toolbox:
+    raise StorageUnavailable("nothing listens there")
+
+
+def run(app: Celery, name: str, **carried: object) -> None:
+    task: Task[..., Any] = app.tasks[name]
+    task(**carried)
+
+
+@pytest.mark.parametrize("job", registry.JOBS, ids=lambda job: job.name)
+def test_every_job_ends_well_before_its_message_comes_back(job: registry.Job) -> None:
+    assert job.soft_limit < job.hard_limit <= VISIBILITY_TIMEOUT / 2
+    assert job.queue in {queue.name for queue in names.QUEUES}
+    assert set(job.nudges) <= set(registry.BY_NAME)
+    assert job.run.__doc__
+
+
+@pytest.mark.parametrize("job", registry.JOBS, ids=lambda job: job.name)
+def test_a_task_carries_its_row_of_the_table(app: Celery, job: registry.Job) -> None:
+    task = app.tasks[job.name]
+    assert (task.soft_time_limit, task.time_limit) == (job.soft_limit, job.hard_limit)
+
+
+def test_only_scan_and_escalation_share_the_clock() -> None:
+    on_time = {job.name for job in registry.JOBS if job.queue == names.CLOCK}
+    assert on_time == {names.SCAN_BREACHES, names.ESCALATE}
+
+
+def test_every_tick_expires_and_says_where_it_goes() -> None:
+    schedule = registry.schedule({names.SCAN_BREACHES: 0.5, names.ESCALATE: 60})
+    assert schedule[names.SCAN_BREACHES]["schedule"] == 0.5
+    assert schedule[names.SCAN_BREACHES]["options"] == {"queue": names.CLOCK, "expires": 10}
+    assert schedule[names.ESCALATE]["options"]["expires"] == 90
+    assert names.OPEN_TICKET not in schedule
+
+
+def test_a_scan_that_found_something_nudges_what_follows(
+    app: Celery, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(app, "send_task", lambda name, **_: sent.append(name))
+    run(app, names.SCAN_BREACHES)
+    assert sent == []
+    toolbox.system.create_ticket(a_ticket_due_in(-5))
+    run(app, names.SCAN_BREACHES)
+    assert sent == [names.ESCALATE, names.DELIVER_OUTBOX]
+
+
+def test_a_lost_nudge_changes_nothing(
+    app: Celery, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(app, "send_task", unreachable)
+    toolbox.system.create_ticket(a_ticket_due_in(-5))
+    with capture_logs() as lines:
+        run(app, names.SCAN_BREACHES)
+    assert [line["event"] for line in lines].count("nudge.lost") == 2
+
+
+def test_a_tick_without_a_database_fails_in_one_line_and_is_not_repeated() -> None:
+    with capture_logs() as lines, pytest.raises(StorageUnavailable):
+        run(an_app(out_of_reach), names.SCAN_BREACHES)
+    assert [(line["event"], line["error"]) for line in lines] == [("job.skipped", "nothing listens there")]
+
+
+def test_a_message_that_carries_something_waits_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = an_app(out_of_reach)
+    asked: dict[str, Any] = {}
+
+    def retry(_self: object, **how: Any) -> Retry:  # noqa: ANN401
+        asked.update(how)
+        return Retry()
+
+    monkeypatch.setattr(type(app.tasks[names.OPEN_TICKET]), "retry", retry)
+    with pytest.raises(Retry):
+        run(app, names.OPEN_TICKET, payload={})
+    assert 0.5 <= asked["countdown"] <= 1
+    assert asked["max_retries"] > 1_000_000
+
+
+def test_waits_double_up_to_a_minute() -> None:
+    assert all(30 <= registry._wait_seconds(retries) <= 60 for retries in (6, 7, 100, 10_000))
