@@ -168,9 +168,10 @@ def spelling_hints() -> list[str]:
     known |= {name + FILE_SUFFIX for name in known}
     given = sorted(name for name in _dotenv() | os.environ if name.startswith(PREFIX))
     strange = [name for name in given if name not in known and not name.startswith(_FOREIGN)]
-    nearest = {name: difflib.get_close_matches(name, sorted(known), 1) for name in strange}
+    own = [name.removeprefix(PREFIX) for name in sorted(known)]
+    nearest = {name: difflib.get_close_matches(name.removeprefix(PREFIX), own, 1) for name in strange}
     return [
-        f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "") for name, near in nearest.items()
+        f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else "") for name, near in nearest.items()
     ]
 
 

@@ -1,0 +1,89 @@
+import json
+import logging
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import structlog
+
+from ticket_worker.lifecycle import bind_task, clear_task
+from ticket_worker.logging import configure_logging
+
+pytestmark = pytest.mark.usefixtures("own_logging")
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_our_lines_and_everybody_elses_have_one_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    structlog.stdlib.get_logger("ours").info("breaches.scanned", found=3)
+    logging.getLogger("celery.worker").warning("missed %s", "heartbeat")
+    ours, theirs = lines(capsys)
+    assert list(ours)[:3] == list(theirs)[:3] == ["timestamp", "level", "event"]
+    assert ours["found"] == 3
+    assert (theirs["event"], theirs["level"]) == ("missed heartbeat", "warning")
+    assert ours["timestamp"].endswith("Z")
+
+
+def test_a_terminal_gets_words(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(style="console")
+    structlog.stdlib.get_logger().info("breaches.scanned", found=3)
+    assert "found=3" in capsys.readouterr().err
+
+
+def test_what_is_said_per_tick_is_for_debugging(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    logging.getLogger("celery.worker.strategy").info("Task received")
+    logging.getLogger("celery.app.trace").error("Task failed")
+    assert [line["event"] for line in lines(capsys)] == ["Task failed"]
+
+
+@pytest.mark.parametrize("style", ("json", "console"))
+def test_no_password_is_logged(capsys: pytest.CaptureFixture[str], style: str) -> None:
+    configure_logging(style=style)
+    log = structlog.stdlib.get_logger()
+    log.info("at redis://:hush@broker/0", url="postgresql://u:hush@db/x", smtp_password="hush", more={"token": "hush"})
+    log.info("listed", urls=["amqp://u:hush@x"], api_key="hush")
+    logging.getLogger("kombu").error("cannot connect to %s", "redis://u:hush@broker")
+    try:
+        raise ValueError("postgresql://u:hush@db/x is wrong")
+    except ValueError:
+        log.exception("failed")
+    out = capsys.readouterr().err
+    assert "hush" not in out
+    assert "postgresql://u:***@db/x" in out
+    assert "ValueError" in out
+
+
+def test_what_celery_adds_to_a_failure_stays_out(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    logging.getLogger("celery.app.trace").error("Task failed", extra={"data": {"kwargs": "private"}})
+    assert "private" not in capsys.readouterr().err
+
+
+def test_a_warning_is_a_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("careful", UserWarning, stacklevel=1)
+    (line,) = lines(capsys)
+    assert "careful" in line["event"]
+
+
+def test_every_line_of_a_task_carries_it_and_no_line_after(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    log = structlog.stdlib.get_logger()
+    structlog.contextvars.bind_contextvars(tenant="of the task before")
+    bind_task("id-1", SimpleNamespace(name="tickets.escalate", request=SimpleNamespace(retries=2)))  # type: ignore[arg-type]
+    log.info("inside")
+    logging.getLogger("celery").info("inside too")
+    clear_task()
+    log.info("outside")
+    inside, too, outside = lines(capsys)
+    for line in (inside, too):
+        assert (line["task_id"], line["task"], line["attempt"]) == ("id-1", "tickets.escalate", 3)
+        assert "tenant" not in line
+    assert "task_id" not in outside
