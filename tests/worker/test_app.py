@@ -1,0 +1,69 @@
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.app.defaults import DEFAULTS
+from kombu.transport.redis import Channel
+
+from ticket_tasks import names, registry
+from ticket_worker.app import celery_settings, create_app
+from ticket_worker.settings import Settings, read_settings
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("TICKETS_REDIS_URL", "redis://127.0.0.1:1/0")
+    return read_settings()
+
+
+@pytest.fixture
+def app(settings: Settings) -> Celery:
+    return create_app(settings)
+
+
+def test_celery_knows_every_setting(settings: Settings) -> None:
+    assert set(celery_settings(settings)) <= set(DEFAULTS)
+
+
+def test_the_transport_knows_every_option(settings: Settings) -> None:
+    known = set(Channel.from_transport_options) | {"visibility_timeout"}
+    assert set(celery_settings(settings)["broker_transport_options"]) <= known
+
+
+def test_no_job_outlives_the_visibility_of_its_message(settings: Settings) -> None:
+    timeout = celery_settings(settings)["broker_transport_options"]["visibility_timeout"]
+    assert max(job.hard_limit for job in registry.JOBS) + registry._LONGEST_WAIT_SECONDS < timeout
+
+
+def test_a_task_for_a_queue_that_nobody_works_on_cannot_be_sent(app: Celery) -> None:
+    with pytest.raises(Exception, match="typo"):
+        app.send_task(names.SCAN_BREACHES, queue="typo")
+
+
+def test_every_job_goes_to_its_own_queue(app: Celery) -> None:
+    for job in registry.JOBS:
+        route: dict[str, Any] = app.amqp.router.route({}, job.name)  # type: ignore[attr-defined]
+        assert route["queue"].name == job.queue
+
+
+def test_the_schedule_follows_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETS_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("TICKETS_SCAN_INTERVAL_SECONDS", "0.25")
+    app = create_app(read_settings())
+    assert app.conf.beat_schedule[names.SCAN_BREACHES]["schedule"] == 0.25
+
+
+def test_two_apps_live_side_by_side(settings: Settings) -> None:
+    assert set(create_app(settings).tasks) == set(create_app(settings).tasks)
+
+
+def test_the_module_is_a_target_for_celery_and_needs_no_settings_to_be_imported() -> None:
+    code = (
+        "import ticket_worker.app as target; import billiard.common as common;"
+        "assert common.REMAP_SIGTERM == 'SIGQUIT'; assert 'app' not in vars(target);"
+        "import os; os.environ['TICKETS_REDIS_URL'] = 'redis://127.0.0.1:1/0';"
+        "assert target.app.main == 'tickets'; assert target.app is target.app"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

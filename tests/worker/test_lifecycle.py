@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from ticket_system import SchemaOutdated, StorageUnavailable
+from ticket_worker.database import prepare_database
+from ticket_worker.lifecycle import Workshop, build_mailer
+from ticket_worker.mail import ConsoleMailer, SmtpMailer
+from ticket_worker.settings import Settings, read_settings
+
+
+def test_a_toolbox_is_made_once_and_again_after_it_was_cleared_away() -> None:
+    settings = read_settings(database_url=":memory:")
+    workshop = Workshop(settings)
+    first = workshop.toolbox()
+    assert workshop.toolbox() is first
+    workshop.close()
+    workshop.close()
+    assert workshop.toolbox() is not first
+    workshop.close()
+
+
+def test_the_toolbox_follows_the_settings() -> None:
+    workshop = Workshop(read_settings(database_url=":memory:", scan_batch_size=7, mail_to="a@example.com"))
+    assert (workshop.toolbox().scan_batch_size, workshop.toolbox().mail_to) == (7, "a@example.com")
+    workshop.close()
+
+
+def test_the_settings_choose_the_mailer() -> None:
+    assert build_mailer(read_settings()) == ConsoleMailer("tickets@localhost")
+    smtp = read_settings(mail="smtp", mail_to="a@example.com", smtp_user="robot", smtp_password="hush")
+    mailer = build_mailer(smtp)
+    assert isinstance(mailer, SmtpMailer)
+    assert (mailer.user, mailer.password) == ("robot", "hush")
+
+
+def test_an_embedded_database_brings_itself_up_to_date(tmp_path: Path) -> None:
+    settings = read_settings(database_url=str(tmp_path / "tickets.db"))
+    prepare_database(settings)
+    prepare_database(settings)
+
+
+def test_a_server_with_an_older_schema_is_refused_with_what_to_do(postgres_server: str) -> None:
+    from tests.support.postgres import create_database, drop_database
+
+    url = create_database(postgres_server, "tickets_test_empty")
+    with pytest.raises(SchemaOutdated, match="tickets db upgrade"):
+        prepare_database(read_settings(database_url=url))
+    drop_database(postgres_server, "tickets_test_empty")
+
+
+def test_a_database_that_is_not_there_is_named() -> None:
+    with pytest.raises(StorageUnavailable):
+        prepare_database(Settings(database_url="postgresql://u:hush@127.0.0.1:1/x"))  # type: ignore[arg-type]
