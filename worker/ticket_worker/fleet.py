@@ -54,9 +54,10 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def run_workers(settings: Settings, concurrency: int | None) -> int:
     """Keep one worker per queue running until asked to stop; return the exit status."""
+    children = worker_children(environment(settings), concurrency)
     prepare_database(settings)
     supervisor = Supervisor(grace_seconds=settings.stop_seconds + _LAST_WORDS_SECONDS)
-    supervisor.start(*worker_children(environment(settings), concurrency))
+    supervisor.start(*children)
     return supervisor.run()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 
 import structlog
 from celery import signals
+from celery.exceptions import SecurityWarning
 
 from ticket_worker.app import create_app
 from ticket_worker.broker import broker_problem
@@ -18,6 +20,7 @@ log = structlog.stdlib.get_logger(__name__)
 def run_worker(settings: Settings, queues: list[str], concurrency: int | None) -> int:
     """Be a Celery worker for these queues until asked to stop; return the exit status."""
     _say_if_unreachable(settings)
+    _say_if_privileged()
     was_asked = False
 
     def asked(**_: object) -> None:
@@ -47,6 +50,13 @@ def run_beat(settings: Settings) -> int:
     _say_if_unreachable(settings)
     create_app(settings).Beat(loglevel=settings.log_level.upper(), quiet=True).run()
     return 0
+
+
+def _say_if_privileged() -> None:
+    """Say in one line what Celery says in eight."""
+    warnings.simplefilter("ignore", SecurityWarning)
+    if os.geteuid() == 0:
+        log.warning("worker.privileged", hint="it runs as root and needs no right of root's; start it as another user")
 
 
 def _say_if_unreachable(settings: Settings) -> None:

@@ -1,0 +1,116 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.factories import a_ticket_due_in
+from ticket_system import TicketSystem
+from ticket_worker.__main__ import app
+
+pytestmark = pytest.mark.usefixtures("own_logging")
+
+VERBS = ("worker", "beat", "up", "scan", "check", "demo")
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_help_names_every_verb_and_every_exit_status() -> None:
+    result = call("--help")
+    assert result.exit_code == 0
+    assert all(verb in result.stdout for verb in VERBS)
+    assert "Exit status" in result.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    assert call(verb, "--help").exit_code == 0
+
+
+def test_the_version_is_told() -> None:
+    assert call("--version").stdout.startswith("ticket-worker ")
+
+
+def test_a_setting_that_makes_no_sense_is_one_line_and_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETS_SMTP_PORT", "x")
+    monkeypatch.setenv("TICKETS_SMPT_HOST", "x")
+    result = call("check")
+    assert result.exit_code == 2
+    first, second = result.stderr.splitlines()
+    assert first.startswith("ticket-worker: TICKETS_SMTP_PORT: ")
+    assert "did you mean TICKETS_SMTP_HOST?" in second
+
+
+def test_an_unknown_queue_is_status_2() -> None:
+    result = call("worker", "--queues", "clock,typo")
+    assert result.exit_code == 2
+    assert "there is no queue 'typo'; there are clock, desk" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ("worker", "beat"))
+def test_without_a_broker_the_verb_says_what_to_set(verb: str) -> None:
+    result = call(verb)
+    assert result.exit_code == 2
+    assert "TICKETS_REDIS_URL: not set" in result.stderr
+
+
+def test_one_scan_needs_no_broker(tmp_path: Path) -> None:
+    with TicketSystem(tmp_path / "tickets.db") as system:
+        system.create_tickets([a_ticket_due_in(-5), a_ticket_due_in(600)])
+    (tmp_path / ".env").write_text("TICKETS_DATABASE_URL=tickets.db\n")
+    outcome = json.loads(call("scan", "--json").stdout)
+    assert (outcome["scan"]["found"], outcome["escalate"]["found"], outcome["deliver"]["sent"]) == (1, 1, 1)
+    assert call("scan").stdout == "0 breaches found, 0 escalated, 0 notices sent\n"
+
+
+def test_a_scan_of_a_database_that_is_not_there_is_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETS_DATABASE_URL", "/nowhere/tickets.db")
+    result = call("scan")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "cannot be opened" in line
+
+
+def test_check_finds_everything_in_place(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    TicketSystem(tmp_path / "tickets.db").close()
+    monkeypatch.setenv("TICKETS_DATABASE_URL", "tickets.db")
+    monkeypatch.setenv("TICKETS_REDIS_URL", redis_url)
+    result = call("check", "--json")
+    findings = json.loads(result.stdout)
+    assert [finding["what"] for finding in findings] == ["settings", "database", "schema", "outbox", "broker", "mail"]
+    assert all(finding["is_ok"] for finding in findings), findings
+    assert result.exit_code == 0
+
+
+def test_check_names_what_is_missing_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETS_DATABASE_URL", "postgresql://u:hush@127.0.0.1:1/x")
+    monkeypatch.setenv("TICKETS_REDIS_URL", "redis://:hush@127.0.0.1:1/0")
+    monkeypatch.setenv("TICKETS_MAIL", "smtp")
+    monkeypatch.setenv("TICKETS_MAIL_TO", "desk@example.com")
+    monkeypatch.setenv("TICKETS_SMTP_PORT", "1")
+    monkeypatch.setenv("TICKETS_MIAL", "smtp")
+    started = time.monotonic()
+    result = call("check", "--json")
+    assert time.monotonic() - started < 10
+    assert result.exit_code == 1
+    wrong = [finding["what"] for finding in json.loads(result.stdout) if not finding["is_ok"]]
+    assert wrong == ["settings", "database", "broker", "mail"]
+    assert "hush" not in result.output
+
+
+def test_check_prints_a_table() -> None:
+    result = call("check")
+    assert result.exit_code == 1
+    assert "made at the first start" in result.stdout
+
+
+def test_two_fleets_do_not_share_a_folder(tmp_path: Path) -> None:
+    from ticket_worker.embedded import hold
+
+    with hold(tmp_path / "data"):
+        result = call("up")
+    assert result.exit_code == 1
+    assert "a fleet runs in data already" in result.stderr
