@@ -214,7 +214,7 @@ class Changes:
         if after == before:
             return
         newly = after.breached_at is not None and before.breached_at is None
-        if newly and not self.alarms and after.state is ClockState.BREACHED:
+        if not self.alarms and after.state is ClockState.BREACHED:
             after = replace(after, next_check_at=None)
         clocks.save(self.connection, after)
         if not newly or after.breached_at is None or after.detected_at is None:
