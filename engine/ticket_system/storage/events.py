@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,6 +52,12 @@ def of_ticket(connection: sa.Connection, ticket_id: str) -> list[Event]:
     """Return a ticket's history, oldest first."""
     rows = connection.execute(_OF_TICKET, {"ticket_id": ticket_id})
     return [Event(**row) for row in rows.mappings()]
+
+
+def taken(connection: sa.Connection, keys: Iterable[str]) -> set[str]:
+    """Return those of the keys that stand for something that has happened."""
+    found = connection.scalars(sa.select(events.c.key).where(events.c.key.in_(list(keys))))
+    return {one for one in found if one is not None}
 
 
 _INSERT = sa.insert(events)

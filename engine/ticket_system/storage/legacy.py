@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from ticket_system.errors import DamagedFile, StorageUnavailable
 from ticket_system.sla import clocks as clock_rules
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.policies import DEFAULT_POLICY
@@ -62,6 +64,22 @@ class _Tagged(NamedTuple):
     key: bytes
     table: str
     row: Row
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a SQLite file without ever writing to it; DamagedFile or StorageUnavailable when that cannot be."""
+    if not path.is_file():
+        raise StorageUnavailable(f"{path}: there is no such file")
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise StorageUnavailable(f"{path} cannot be opened: {error}") from error
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise DamagedFile(f"{path} is not a SQLite file, or it is damaged") from error
+    return connection
 
 
 def is_legacy(connection: sqlite3.Connection) -> bool:

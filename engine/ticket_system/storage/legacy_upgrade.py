@@ -142,7 +142,8 @@ def _needs_conversion(connection: sa.Connection) -> bool:
 
 def _require_convertible(raw: sqlite3.Connection, path: Path) -> None:
     """Go through everything before anything is changed, so that one answer names all that is in the way."""
-    refused, shown = 0, []
+    refused = 0
+    shown: list[str] = []
     for one in legacy.read(raw, now=utc_now()):
         if one.trouble:
             refused += 1

@@ -68,6 +68,12 @@ def queue(
     return [_ticket(row) for row in connection.execute(query)]
 
 
+def page(connection: sa.Connection, *, after: str, limit: int) -> list[Ticket]:
+    """Return tickets by id, beginning behind one."""
+    query = _WITH_CLOCK.where(tickets.c.id > after).order_by(tickets.c.id).limit(limit)
+    return [_ticket(row) for row in connection.execute(query)]
+
+
 def update(connection: sa.Connection, ticket_id: str, **values: Any) -> None:
     """Change columns of a ticket that was locked before."""
     connection.execute(sa.update(tickets).where(tickets.c.id == ticket_id).values(**values))
