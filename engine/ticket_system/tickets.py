@@ -149,6 +149,11 @@ def check_text(what: str, value: object) -> str:
     return value
 
 
+def is_storable(value: object) -> bool:
+    """Tell whether a database can hold this text at all; what it cannot hold is not there."""
+    return isinstance(value, str) and not _NOT_IN_A_TEXT.search(value)
+
+
 def check_whole(what: str, value: object, lowest: int, highest: int) -> int:
     """Return a whole number within bounds, or raise InvalidTicket."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -160,7 +165,7 @@ def check_whole(what: str, value: object, lowest: int, highest: int) -> int:
 
 def check_status(value: object) -> str:
     """Return the name of a status, or raise InvalidTicket."""
-    if value not in STATUS_FLOW:
+    if not isinstance(value, str) or value not in STATUS_FLOW:
         raise InvalidTicket(f"status must be one of {', '.join(STATUS_FLOW)}, not {value!r}")
     return str(value)
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ticket_system.storage.tables import as_row, events
-from ticket_system.tickets import Ticket, utc_now
+from ticket_system.tickets import Ticket, is_storable, utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def append(connection: sa.Connection, *happened: Event) -> None:
 
 def of_ticket(connection: sa.Connection, ticket_id: str) -> list[Event]:
     """Return a ticket's history, oldest first."""
+    if not is_storable(ticket_id):
+        return []
     rows = connection.execute(_OF_TICKET, {"ticket_id": ticket_id})
     return [Event(**row) for row in rows.mappings()]
 

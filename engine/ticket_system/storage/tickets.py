@@ -13,7 +13,7 @@ from ticket_system.sla.clocks import RESOLUTION
 from ticket_system.storage.clocks import clock_columns, clock_from
 from ticket_system.storage.database import database_clock
 from ticket_system.storage.tables import clocks, comments, is_active, tickets
-from ticket_system.tickets import Comment, Ticket, utc_now
+from ticket_system.tickets import Comment, Ticket, is_storable, utc_now
 
 # In the order of the dataclasses' fields, so that a row is their arguments.
 _FIELDS = [tickets.c[field.name] for field in fields(Ticket) if field.name in tickets.c]
@@ -28,6 +28,8 @@ def insert(connection: sa.Connection, *new: Ticket) -> None:
 
 def lock(connection: sa.Connection, ticket_id: str) -> tuple[Ticket, datetime] | None:
     """Read a ticket for change, without its clock, and the time by the database's clock; None: there is none."""
+    if not is_storable(ticket_id):
+        return None
     if connection.dialect.name == "sqlite":
         row = connection.execute(_ONE, {"id": ticket_id}).one_or_none()
         return None if row is None else (Ticket(*row), utc_now())
@@ -38,6 +40,8 @@ def lock(connection: sa.Connection, ticket_id: str) -> tuple[Ticket, datetime] |
 
 def get(connection: sa.Connection, ticket_id: str) -> Ticket | None:
     """Return a ticket with its resolution clock."""
+    if not is_storable(ticket_id):
+        return None
     row = connection.execute(_ONE_WITH_CLOCK, {"id": ticket_id}).one_or_none()
     return None if row is None else _ticket(row)
 
@@ -56,6 +60,8 @@ def queue(
     limit: int | None = None,
 ) -> list[Ticket]:
     """Return tickets by priority, then age; active ones only, unless an assignee or a status is asked for."""
+    if assignee is not None and not is_storable(assignee):
+        return []
     query = _WITH_CLOCK.order_by(tickets.c.priority, tickets.c.created_at, tickets.c.id).limit(limit)
     if assignee is None and status is None:
         query = query.where(is_active)
@@ -89,6 +95,8 @@ def insert_comments(connection: sa.Connection, *new: Comment) -> None:
 
 def comments_of(connection: sa.Connection, ticket_id: str, *, include_internal: bool) -> list[Comment]:
     """Return what was said about a ticket, oldest first."""
+    if not is_storable(ticket_id):
+        return []
     query = sa.select(*_COMMENT_FIELDS).where(comments.c.ticket_id == ticket_id)
     if not include_internal:
         query = query.where(sa.not_(comments.c.is_internal))
