@@ -102,7 +102,7 @@ class TicketSystem:
             "sla_hours": ticket.sla_hours,
             "created_at": ticket.created_at.isoformat(),
             "sla_deadline": deadline.isoformat(),
-            "is_breached": clock.is_breached(now) if clock else False,
+            "is_breached": clock.is_breached(now) if clock else ticket.is_breached(),
             "hours_remaining": round((deadline - until).total_seconds() / 3600, 2),
         }
 
