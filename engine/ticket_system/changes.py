@@ -124,7 +124,7 @@ class Changes:
         self._retarget(ticket, priority, hours, now)
         events.append(
             self.connection,
-            Event(ticket_id, now, "priority", actor, old=str(ticket.priority), new=str(priority)),
+            Event(ticket_id, now, "priority", actor, str(ticket.priority), str(priority), note=f"{hours} hours"),
         )
         return True
 
