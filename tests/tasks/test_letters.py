@@ -58,7 +58,9 @@ def test_a_ticket_without_a_breach_has_nothing_to_tell() -> None:
         breach_letter("key", a_ticket(), None)
 
 
-@pytest.mark.parametrize("text", ("a@b", "@example.com", "a@example.com\n", "a b@example.com", "ä@example.com", "", None))
+@pytest.mark.parametrize(
+    "text", ("a@b", "@example.com", "a@example.com\n", "a b@example.com", "ä@example.com", "", None)
+)
 def test_is_no_address(text: str | None) -> None:
     assert not is_address(text)
 

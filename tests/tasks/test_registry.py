@@ -74,9 +74,7 @@ def test_a_scan_that_found_something_nudges_what_follows(
     assert sent == [names.ESCALATE, names.DELIVER_OUTBOX]
 
 
-def test_a_lost_nudge_changes_nothing(
-    app: Celery, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_nudge_changes_nothing(app: Celery, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OperationalError("gone")
 

@@ -48,7 +48,10 @@ def test_a_fleet_in_one_folder_from_start_to_stop(tmp_path: Path) -> None:
         until((data / "broker.url").exists)
         family = psutil.Process(fleet.pid)
         until(lambda: log.read_text().count("ready.") == 2)
-        with TicketSystem(data / "tickets.db") as system, TicketClient((data / "broker.url").read_text().strip()) as client:
+        with (
+            TicketSystem(data / "tickets.db") as system,
+            TicketClient((data / "broker.url").read_text().strip()) as client,
+        ):
             stored = system.create_ticket(a_ticket_due_in(1, priority=2)).id
             created_at = datetime.now(UTC) - timedelta(hours=24, seconds=-1)
             sent = client.open_ticket("Sent", "", "shop", priority=2, created_at=created_at)

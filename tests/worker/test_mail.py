@@ -79,9 +79,7 @@ REFUSALS: tuple[tuple[Verb, str, type[JobError]], ...] = (
 
 
 @pytest.mark.parametrize(("verb", "answer", "error"), REFUSALS)
-def test_a_refusal_is_weather_or_final(
-    post_office: PostOffice, verb: Verb, answer: str, error: type[JobError]
-) -> None:
+def test_a_refusal_is_weather_or_final(post_office: PostOffice, verb: Verb, answer: str, error: type[JobError]) -> None:
     post_office.answer(verb, answer)
     with pytest.raises(error, match=answer):
         send(post_office)
@@ -91,9 +89,7 @@ def test_a_refusal_is_weather_or_final(
 
 @pytest.mark.parametrize("verb", ("MAIL", "RCPT"))
 @pytest.mark.parametrize("trouble", (HANG_UP, Reply(after_seconds=2)), ids=("hangs up", "says nothing"))
-def test_a_line_that_breaks_before_the_letter_is_weather(
-    post_office: PostOffice, verb: Verb, trouble: Reply
-) -> None:
+def test_a_line_that_breaks_before_the_letter_is_weather(post_office: PostOffice, verb: Verb, trouble: Reply) -> None:
     post_office.answer(verb, trouble)
     with pytest.raises(Transient):
         send(post_office)

@@ -21,9 +21,7 @@ def test_nothing_needs_to_be_set() -> None:
     assert (settings.scan_interval_seconds, settings.mail) == (1.0, "console")
 
 
-def test_the_environment_beats_dotenv_and_empty_means_unset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_beats_dotenv_and_empty_means_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("TICKETS_SMTP_PORT=2525\nTICKETS_LOG_LEVEL=debug\nOTHER=1\n")
     monkeypatch.setenv("TICKETS_SMTP_PORT", "587")
     monkeypatch.setenv("TICKETS_LOG_LEVEL", "")

@@ -171,7 +171,8 @@ def spelling_hints() -> list[str]:
     own = [name.removeprefix(PREFIX) for name in sorted(known)]
     nearest = {name: difflib.get_close_matches(name.removeprefix(PREFIX), own, 1) for name in strange}
     return [
-        f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else "") for name, near in nearest.items()
+        f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
+        for name, near in nearest.items()
     ]
 
 
