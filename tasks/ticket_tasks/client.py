@@ -39,12 +39,12 @@ class TicketClient:
                 "socket_timeout": timeout_seconds,
                 "client_name": "ticket-client",
             },
-            # One repeat, for a connection that went stale while it lay idle. Whoever calls knows better how long to insist.
+            # One repeat, for a connection that went stale while it lay idle; whoever calls knows how long to insist.
             task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
         )
 
-        # Celery's own pools are shared by everything in this process that talks to the same broker: closing them would cut
-        # off the others.
+        # Celery's own pools are shared by everything in this process that talks to the same broker: closing them
+        # would cut off the others.
         self._connections = self._app.connection_for_write().Pool(limit=_CONNECTIONS)
         self._producers = ProducerPool(self._connections, limit=_CONNECTIONS)
 
@@ -63,8 +63,8 @@ class TicketClient:
     ) -> str:
         """Ask for a new ticket and return its id.
 
-        Repeat a failed call with the same `ticket_id`: however often it arrives, one ticket is opened. Raises `ValueError`
-        for a field that makes no sense and `BrokerUnreachable` when nothing could be enqueued.
+        Repeat a failed call with the same `ticket_id`: however often it arrives, one ticket is opened. Raises
+        `ValueError` for a field that makes no sense and `BrokerUnreachable` when nothing could be enqueued.
         """
         wish = OpenTicket(
             ticket_id=ticket_id or str(uuid.uuid4()),

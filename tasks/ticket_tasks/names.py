@@ -1,7 +1,7 @@
 """The wire contract: task names, queues and the prefix of every key in the broker.
 
-What stands here travels between programs of different versions. A name is never reused for something else; a message that
-changes its shape in a way old workers cannot read gets a new name.
+What stands here travels between programs of different versions. A name is never reused for something else; a message
+that changes its shape in a way old workers cannot read gets a new name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Deliver what the outbox holds, one letter at a time, so that one bad letter never stops the rest.
 
 Promised: a letter is handed to the mail system at most once per attempt, and an attempt is only repeated when the one
-before surely failed. Not promised: that a letter whose line broke halfway arrived, or did not; it becomes `uncertain` and
-waits for a person.
+before surely failed. Not promised: that a letter whose line broke halfway arrived, or did not; it becomes `uncertain`
+and waits for a person.
 """
 
 from __future__ import annotations

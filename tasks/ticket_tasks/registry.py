@@ -29,8 +29,8 @@ class Job:
     run: Callable[..., Any]
     name: str
     queue: str
-    #: Seconds until the job is asked to stop, and until its process is killed. Both lie well under the broker's visibility
-    #: timeout, or a second copy would start while the first still runs.
+    #: Seconds until the job is asked to stop, and until its process is killed. Both lie well under the broker's
+    #: visibility timeout, or a second copy would start while the first still runs.
     soft_limit: int
     hard_limit: int
     #: Seconds between two ticks unless the settings say otherwise; None: not on the schedule.
@@ -59,7 +59,7 @@ JOBS = (
 BY_NAME: Mapping[str, Job] = {job.name: job for job in JOBS}
 
 #: A tick older than this is dropped: after an outage one fresh tick does the work of all the missed ones. Not shorter,
-#: however often a job ticks: expiry compares the clocks of two machines, and one that is some seconds fast would drop all.
+#: however often a job ticks: expiry compares the clocks of two machines, and one some seconds fast would drop all.
 TICK_EXPIRES_SECONDS = 10
 
 _LONGEST_WAIT_SECONDS = 60

@@ -20,7 +20,7 @@ def app(toolbox: Toolbox) -> Celery:
     return an_app(lambda: toolbox)
 
 
-def an_app(toolbox: Any) -> Celery:  # noqa: ANN401
+def an_app(toolbox: Any) -> Celery:
     app = Celery(set_as_current=False, broker="memory://", task_ignore_result=True)
     registry.register(app, toolbox)
     return app
@@ -95,7 +95,7 @@ def test_a_message_that_carries_something_waits_for_the_database(monkeypatch: py
     app = an_app(out_of_reach)
     asked: dict[str, Any] = {}
 
-    def retry(_self: object, **how: Any) -> Retry:  # noqa: ANN401
+    def retry(_self: object, **how: Any) -> Retry:
         asked.update(how)
         return Retry()
 

@@ -1,5 +1,6 @@
 import socket
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,7 +12,7 @@ def test_a_broker_that_answers_is_no_problem(redis_url: str) -> None:
 
 
 def test_a_wrong_password_is_named_and_not_shown(redis_url: str) -> None:
-    problem = broker_problem(redis_url.replace(redis_url.split(":")[2].split("@")[0], "hush"))
+    problem = broker_problem(redis_url.replace(urlsplit(redis_url).password or "", "hush"))
     assert problem is not None
     assert "refuses this user or password" in problem
     assert "hush" not in problem

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-
 from ticket_worker.embedded import EmbeddedBroker, hold, prepare_broker
 from ticket_worker.errors import EmbeddedError
 from ticket_worker.supervisor import Supervisor

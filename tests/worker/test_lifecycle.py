@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import create_database, drop_database
 from ticket_system import SchemaOutdated, StorageUnavailable
 from ticket_worker.database import prepare_database
 from ticket_worker.lifecycle import Workshop, build_mailer
 from ticket_worker.mail import ConsoleMailer, SmtpMailer
-from ticket_worker.settings import Settings, read_settings
+from ticket_worker.settings import read_settings
 
 
 def test_a_toolbox_is_made_once_and_again_after_it_was_cleared_away() -> None:
@@ -41,8 +42,6 @@ def test_an_embedded_database_brings_itself_up_to_date(tmp_path: Path) -> None:
 
 
 def test_a_server_with_an_older_schema_is_refused_with_what_to_do(postgres_server: str) -> None:
-    from tests.support.postgres import create_database, drop_database
-
     url = create_database(postgres_server, "tickets_test_empty")
     with pytest.raises(SchemaOutdated, match="tickets db upgrade"):
         prepare_database(read_settings(database_url=url))
@@ -51,4 +50,4 @@ def test_a_server_with_an_older_schema_is_refused_with_what_to_do(postgres_serve
 
 def test_a_database_that_is_not_there_is_named() -> None:
     with pytest.raises(StorageUnavailable):
-        prepare_database(Settings(database_url="postgresql://u:hush@127.0.0.1:1/x"))  # type: ignore[arg-type]
+        prepare_database(read_settings(database_url="postgresql://u:hush@127.0.0.1:1/x"))

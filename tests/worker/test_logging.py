@@ -13,6 +13,10 @@ from ticket_worker.logging import configure_logging
 pytestmark = pytest.mark.usefixtures("own_logging")
 
 
+def make_url(url: str) -> None:
+    raise ValueError(f"{url} is wrong")
+
+
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
@@ -49,7 +53,7 @@ def test_no_password_is_logged(capsys: pytest.CaptureFixture[str], style: str) -
     log.info("listed", urls=["amqp://u:hush@x"], api_key="hush")
     logging.getLogger("kombu").error("cannot connect to %s", "redis://u:hush@broker")
     try:
-        raise ValueError("postgresql://u:hush@db/x is wrong")
+        make_url("postgresql://u:hush@db/x")
     except ValueError:
         log.exception("failed")
     out = capsys.readouterr().err

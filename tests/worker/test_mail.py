@@ -1,5 +1,6 @@
 import socket
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
@@ -21,10 +22,9 @@ LETTER = Letter(
 )
 
 
-def mailer(office: PostOffice, **changes: Any) -> SmtpMailer:  # noqa: ANN401
-    return SmtpMailer(
-        **{"sender": "tickets@example.com", "host": office.host, "port": office.port, "timeout_seconds": 0.5} | changes
-    )
+def mailer(office: PostOffice, **changes: Any) -> SmtpMailer:
+    plain = SmtpMailer("tickets@example.com", office.host, office.port, timeout_seconds=0.5)
+    return replace(plain, **changes)
 
 
 def send(office: PostOffice, letter: Letter = LETTER) -> bool:

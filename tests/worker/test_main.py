@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 from tests.support.factories import a_ticket_due_in
 from ticket_system import TicketSystem
 from ticket_worker.__main__ import app
+from ticket_worker.embedded import hold
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 
@@ -108,8 +109,6 @@ def test_check_prints_a_table() -> None:
 
 
 def test_two_fleets_do_not_share_a_folder(tmp_path: Path) -> None:
-    from ticket_worker.embedded import hold
-
     with hold(tmp_path / "data"):
         result = call("up")
     assert result.exit_code == 1

@@ -1,6 +1,5 @@
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,12 @@ from ticket_worker.supervisor import Child, Supervisor
 
 SLEEP = "import time; time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+FAMILY = """
+import os, sys, time
+if pid := os.fork():
+    open(sys.argv[1], "w").write(str(pid))
+time.sleep(60)
+"""
 PARENT = """
 import sys, time
 from ticket_worker.supervisor import Child, Supervisor
@@ -68,7 +73,7 @@ def test_one_that_keeps_dying_waits_longer_each_time_and_not_for_ever(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("ticket_worker.supervisor.time.monotonic", lambda: now[0])
     waits: list[float] = []
     supervisor.start(script("broken", "raise SystemExit(1)"))
     (post,) = supervisor._posts
@@ -116,10 +121,10 @@ def test_who_is_needed_by_the_others_stops_last(supervisor: Supervisor) -> None:
 
 
 def test_what_a_dead_child_left_behind_goes_too(supervisor: Supervisor, tmp_path: Path) -> None:
-    code = f"import os, time; pid = os.fork()\nif pid: open({str(tmp_path / 'pid')!r}, 'w').write(str(pid))\ntime.sleep(60)"
-    supervisor.start(script("family", code))
-    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
-    orphan = int((tmp_path / "pid").read_text())
+    note = tmp_path / "pid"
+    supervisor.start(script("family", FAMILY, str(note)))
+    until(lambda: note.exists() and note.read_text() != "")
+    orphan = int(note.read_text())
     os.kill(supervisor.pids()["family"], signal.SIGKILL)
     until(lambda: is_gone(orphan), supervisor)
 
@@ -150,19 +155,13 @@ def test_nobody_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     until(lambda: is_gone(child))
 
 
-def test_where_the_kernel_offers_nothing_a_watcher_passes_the_death_on() -> None:
-    target = subprocess.Popen([sys.executable, "-c", SLEEP])
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    watcher = os.fork()
-    if watcher == 0:
-        # The watcher is the target's child in earnest; here its parent stands in for it.
-        os.kill(target.pid, 0)
-        tether.os.getppid = lambda: target.pid  # type: ignore[assignment]
-        tether.watch(gone.pid, target.pid, signal.SIGKILL)
-        os._exit(0)
-    os.waitpid(watcher, 0)
-    assert target.wait(5) == -signal.SIGKILL
+def test_where_the_kernel_offers_nothing_a_watcher_passes_the_death_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running([sys.executable, "-c", SLEEP]) as target, running([sys.executable, "-c", ""]) as parent:
+        parent.wait()
+        # In earnest the watcher is a child of the target's.
+        monkeypatch.setattr("ticket_worker.tether.os.getppid", lambda: target.pid)
+        tether.watch(parent.pid, target.pid, signal.SIGKILL)
+        assert target.wait(5) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("status", "text"), ((-9, "SIGKILL"), (1, "exit 1")))

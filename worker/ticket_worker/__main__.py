@@ -171,7 +171,7 @@ def demo(
     Needs nothing but the [embedded] extra, touches nothing but a temporary folder.
     """
     with _settings():
-        from ticket_worker.demo import play
+        from ticket_worker.demo.play import play
 
         raise typer.Exit(play(Console(), log_file=log_file, keep=keep))
 

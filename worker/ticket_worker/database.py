@@ -7,7 +7,7 @@ from ticket_worker.settings import Settings
 
 
 def prepare_database(settings: Settings) -> None:
-    """Raise a StorageError unless program and database belong together; an embedded SQLite file is brought up to date."""
+    """Raise a StorageError unless program and database belong together; a SQLite file is brought up to date."""
     with Database(settings.database, pool_size=1) as database:
         if database.dialect == "sqlite":
             database.upgrade()

@@ -111,7 +111,7 @@ def _binary() -> Path:
 
 
 def _remembered(url_file: Path) -> tuple[int, str]:
-    """Return port and password of the last time, so that other programs' settings stay right; a free port if it is taken."""
+    """Return port and password of the last time, so that other programs find it; a free port if it is taken."""
     try:
         last = urlsplit(url_file.read_text("utf-8").strip())
         port, password = last.port or 0, last.password or ""

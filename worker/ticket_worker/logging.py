@@ -15,7 +15,7 @@ _MASK = "***"
 _SECRET_KEY = re.compile(r"password|passwd|secret|token|api_?key|authorization|credential", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
 
-#: Say so much per tick that a fleet with nothing to do fills a disk; what they tell at `info`, our own lines tell better.
+#: Say so much per tick that a fleet with nothing to do fills a disk; what they tell at `info`, our lines tell better.
 _CHATTY = (
     "celery.worker.strategy",
     "celery.app.trace",

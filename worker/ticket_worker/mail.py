@@ -27,7 +27,7 @@ _PERMANENT = 500
 
 # Seven bits pass through every server.
 _AS_BUILT = SMTP.clone(cte_type="7bit")
-# Written with the width it was built with, a long Message-ID would be folded into encoded words, which no program reads.
+# Written as wide as it was built, a long Message-ID would be folded into encoded words, which no program reads.
 _AS_WRITTEN = _AS_BUILT.clone(max_line_length=998)
 
 

@@ -34,7 +34,7 @@ def run_worker(settings: Settings, queues: list[str], concurrency: int | None) -
         concurrency=concurrency or settings.concurrency,
         pool_cls="prefork",
         loglevel=settings.log_level.upper(),
-        # Workers here have nothing to say to each other; each would only add keys to the broker and a wait at the start.
+        # Workers here have nothing to say to each other; these would only add keys to the broker, and a wait.
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

@@ -42,41 +42,51 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = Field(
-        None, description="postgresql://user:password@host/name, or a path to a SQLite file"
+        default=None, description="postgresql://user:password@host/name, or a path to a SQLite file"
     )
-    redis_url: SecretStr | None = Field(None, description="redis://:password@host:6379/0, or rediss:// for TLS")
-    data_dir: Path = Field(Path("data"), description="a folder for what the embedded fleet keeps")
+    redis_url: SecretStr | None = Field(default=None, description="redis://:password@host:6379/0, or rediss:// for TLS")
+    data_dir: Path = Field(default=Path("data"), description="a folder for what the embedded fleet keeps")
 
-    scan_interval_seconds: Seconds = Field(1.0, description="seconds between two scans, above 0")
-    escalate_interval_seconds: Seconds = Field(5.0, description="seconds between two safety-net escalations, above 0")
-    deliver_interval_seconds: Seconds = Field(5.0, description="seconds between two safety-net deliveries, above 0")
-    scan_batch_size: Batch = Field(1000, description="clocks per transaction, 1 to 10000")
-    escalate_batch_size: Batch = Field(500, description="escalations per transaction, 1 to 10000")
-    deliver_batch_size: Annotated[int, Field(ge=1, le=100)] = Field(10, description="letters per claim, 1 to 100")
-    scan_budget_seconds: Budget = Field(20.0, description="seconds one scan may go on draining, 0.1 to 30")
-    deliver_budget_seconds: Budget = Field(30.0, description="seconds one delivery may go on draining, 0.1 to 30")
+    scan_interval_seconds: Seconds = Field(default=1.0, description="seconds between two scans, above 0")
+    escalate_interval_seconds: Seconds = Field(
+        default=5.0, description="seconds between two safety-net escalations, above 0"
+    )
+    deliver_interval_seconds: Seconds = Field(
+        default=5.0, description="seconds between two safety-net deliveries, above 0"
+    )
+    scan_batch_size: Batch = Field(default=1000, description="clocks per transaction, 1 to 10000")
+    escalate_batch_size: Batch = Field(default=500, description="escalations per transaction, 1 to 10000")
+    deliver_batch_size: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=10, description="letters per claim, 1 to 100"
+    )
+    scan_budget_seconds: Budget = Field(default=20.0, description="seconds one scan may go on draining, 0.1 to 30")
+    deliver_budget_seconds: Budget = Field(
+        default=30.0, description="seconds one delivery may go on draining, 0.1 to 30"
+    )
 
-    mail: Literal["console", "smtp"] = Field("console", description="console (letters go to the log) or smtp")
-    mail_from: str = Field("tickets@localhost", description="the sender's address, name@domain")
+    mail: Literal["console", "smtp"] = Field(default="console", description="console (letters go to the log) or smtp")
+    mail_from: str = Field(default="tickets@localhost", description="the sender's address, name@domain")
     mail_to: str | None = Field(
-        None, description="the address for notices of tickets whose assignee is no address, name@domain"
+        default=None, description="the address for notices of tickets whose assignee is no address, name@domain"
     )
-    smtp_host: str = Field("localhost", description="a host name")
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(25, description="a port, 1 to 65535")
-    smtp_user: str | None = Field(None, description="a user name; needs TICKETS_SMTP_PASSWORD too")
-    smtp_password: SecretStr | None = Field(None, description="the password of TICKETS_SMTP_USER")
-    smtp_starttls: bool = Field(False, description="true or false; true refuses a server that cannot encrypt")
+    smtp_host: str = Field(default="localhost", description="a host name")
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(default=25, description="a port, 1 to 65535")
+    smtp_user: str | None = Field(default=None, description="a user name; needs TICKETS_SMTP_PASSWORD too")
+    smtp_password: SecretStr | None = Field(default=None, description="the password of TICKETS_SMTP_USER")
+    smtp_starttls: bool = Field(default=False, description="true or false; true refuses a server that cannot encrypt")
     smtp_timeout_seconds: Annotated[float, Field(ge=1, le=15)] = Field(
-        10.0, description="seconds to wait for any one answer of the mail server, 1 to 15"
+        default=10.0, description="seconds to wait for any one answer of the mail server, 1 to 15"
     )
 
-    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(2, description="processes per queue, 1 to 64")
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(default=2, description="processes per queue, 1 to 64")
     stop_seconds: Annotated[float, Field(ge=0, le=500)] = Field(
-        20.0, description="seconds a running job may take to finish when asked to stop, 0 to 500"
+        default=20.0, description="seconds a running job may take to finish when asked to stop, 0 to 500"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="auto (colours on a terminal, JSON elsewhere), console or json"
+        default="auto", description="auto (colours on a terminal, JSON elsewhere), console or json"
     )
 
     @field_validator("log_level", "log_format", "mail", mode="before")

@@ -66,7 +66,7 @@ class Supervisor:
         self._is_stopping = False
 
     def start(self, *children: Child) -> None:
-        """Start children, each in a session of its own: a Ctrl-C reaches the supervisor, which then stops them in order."""
+        """Start children, each in a session of its own: a Ctrl-C reaches the supervisor, which stops them in order."""
         for child in children:
             post = _Post(child)
             self._posts.append(post)

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ticket_system import PRIORITY_LABELS
-from ticket_worker.cast import Role, Verdict
+from ticket_worker.demo.cast import Role, Verdict
 
 Show = Callable[[list[Role], dict[str, int]], None]
 
@@ -39,7 +39,7 @@ def curtain(console: Console) -> Iterator[Show]:
             nonlocal last
             if (passed := time.monotonic() - started) - last >= _LINES_EVERY_SECONDS:
                 last = passed
-                console.print(f"{passed:5.1f} s  {_tally(roles)}", highlight=False)
+                console.print(f"{passed:5.1f} s  {_tally(roles)}", highlight=False, soft_wrap=True)
 
         yield tell
         console.print(f"{time.monotonic() - started:5.1f} s  done", highlight=False)
@@ -48,7 +48,7 @@ def curtain(console: Console) -> Iterator[Show]:
     with Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop") as live:
 
         def draw(roles: list[Role], pids: dict[str, int]) -> None:
-            live.update(_scene(roles, pids, time.monotonic() - started, console.height), refresh=True)
+            live.update(_scene(roles, pids, time.monotonic() - started, console.width, console.height), refresh=True)
 
         yield draw
 
@@ -62,7 +62,7 @@ def show_summary(
     table.add_column(justify="right", style="bold")
     table.add_column()
     enqueued = sum(role.part.is_enqueued for role in roles)
-    fates = {fate: sum(role.part.fate == fate for role in roles) for fate in ("solve", "hold")}
+    fates = {fate: sum(role.fate == fate for role in roles) for fate in ("solve", "hold")}
     table.add_row(
         str(len(roles)), f"tickets: {enqueued} enqueued by another program, {len(roles) - enqueued} by the library"
     )
@@ -104,21 +104,22 @@ def share(ordered: Sequence[float], part: float) -> float:
     return ordered[max(math.ceil(part * len(ordered)) - 1, 0)]
 
 
-def _scene(roles: list[Role], pids: dict[str, int], seconds: float, height: int) -> RenderableType:
+def _scene(roles: list[Role], pids: dict[str, int], seconds: float, width: int, height: int) -> RenderableType:
     now = datetime.now(UTC)
     table = Table(box=box.SIMPLE_HEAD, expand=False, pad_edge=False)
-    for heading, width in (("ticket", 38), ("by", 11), ("priority", 14), ("clock", 25), ("notice", 9)):
-        table.add_column(heading, width=width, no_wrap=True, overflow="ellipsis")
+    for heading, width_of_it in (("ticket", min(width - 60, 38)), ("by", 7), ("priority", 15), ("clock", 25)):
+        table.add_column(heading, width=width_of_it, no_wrap=True, overflow="ellipsis")
+    table.add_column("told", width=4, no_wrap=True)
     for role in _in_view(roles, max(height - _AROUND_THE_TABLE, 5)):
         table.add_row(
             Text(role.part.title),
             Text("message" if role.part.is_enqueued else "library", style="dim"),
             _priority(role),
             _clock(role, now),
-            Text(role.notice, style="green" if role.notice == "sent" else "dim"),
+            Text("✓", style="green") if role.notice == "sent" else Text(role.notice, style="dim"),
         )
     running = Text("  ".join(f"{name} {pid}" for name, pid in pids.items()), style="dim")
-    headline = Text.assemble((f"{seconds:5.1f} s  ", "bold"), _tally(roles))
+    headline = Text.assemble((f"{seconds:5.1f} s  ", "bold"), _tally(roles), no_wrap=True, overflow="ellipsis")
     return Group(headline, table, running)
 
 
@@ -165,10 +166,10 @@ def _tally(roles: Sequence[Role]) -> str:
     held = sum(role.ticket is not None and role.ticket.status == "on_hold" for role in stored)
     latencies = sorted(role.latency_seconds or 0.0 for role in breached)
     line = (
-        f"{len(stored)} of {len(roles)} open · {solved} solved · {held} on hold · {len(breached)} breached · "
+        f"{len(stored)} opened · {solved} solved · {held} held · {len(breached)} breached · "
         f"{sum(role.is_escalated for role in breached)} escalated · {sum(role.notice == 'sent' for role in roles)} told"
     )
-    return line + (f" · found within {share(latencies, 0.5):.2f} s (p50)" if latencies else "")
+    return line + (f" · p50 {share(latencies, 0.5):.2f} s" if latencies else "")
 
 
 def _verdict(count: int) -> Text:

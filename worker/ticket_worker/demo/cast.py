@@ -37,6 +37,13 @@ class Role:
     ticket_id: str = ""
     ticket: Ticket | None = None
     notice: str = ""
+    #: The help that was to come came too late; the deadline passes.
+    is_lost: bool = False
+
+    @property
+    def fate(self) -> Fate:
+        """What is to become of it after all."""
+        return "breach" if self.is_lost else self.part.fate
 
     @property
     def latency_seconds(self) -> float | None:
@@ -55,7 +62,7 @@ class Role:
     @property
     def is_over(self) -> bool:
         """Whether all that should become of it has."""
-        if self.part.fate == "breach":
+        if self.fate == "breach":
             return self.is_escalated and self.notice == "sent"
         return self.ticket is not None and self.ticket.status in {"resolved", "on_hold"}
 

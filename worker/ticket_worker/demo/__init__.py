@@ -1,0 +1,1 @@
+"""A whole fleet at work, to look at."""
