@@ -49,7 +49,7 @@ class Toolbox:
     #: How long one run of scan or escalate may go on draining; the next tick carries on.
     scan_budget_seconds: float = 20.0
     deliver_batch_size: int = 10
-    deliver_budget_seconds: float = 30.0
+    deliver_budget_seconds: float = 10.0
     #: Longer than sending one batch takes at its slowest, or two workers would take turns at the same letter.
     lease_seconds: float = 120.0
 

@@ -43,9 +43,10 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_acks_on_timeout": True,
         # A message fetched ahead waits behind a long job while other workers are idle.
         "worker_prefetch_multiplier": 1,
-        # After a reconnect the broker hands out again what was running; two copies would run side by side.
-        "worker_cancel_long_running_tasks_on_connection_loss": True,
-        # SIGTERM would wait for ever, or cut a letter in half.
+        # Killed whenever the broker blinks, a delivery would leave letters of which nobody knows whether they went out.
+        # Not killed, it runs beside its second copy for a while, which every job here can bear.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # SIGTERM would wait for ever, or cut a letter in half. Longer than a delivery goes on by itself.
         "worker_soft_shutdown_timeout": settings.stop_seconds,
         # Small leaks add up over months.
         "worker_max_tasks_per_child": 10_000,

@@ -8,7 +8,7 @@ import warnings
 
 import structlog
 from celery import signals
-from celery.exceptions import SecurityWarning
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from ticket_worker.app import create_app
 from ticket_worker.broker import broker_problem
@@ -28,6 +28,7 @@ def run_worker(settings: Settings, queues: list[str], concurrency: int | None) -
         was_asked = True
 
     signals.worker_shutting_down.connect(asked)
+    signals.worker_ready.connect(_accept)
     worker = create_app(settings).Worker(
         hostname=f"{'-'.join(queues)}-{os.getpid()}@{socket.gethostname()}",
         queues=queues,
@@ -50,6 +51,11 @@ def run_beat(settings: Settings) -> int:
     _say_if_unreachable(settings)
     create_app(settings).Beat(loglevel=settings.log_level.upper(), quiet=True).run()
     return 0
+
+
+def _accept(**_: object) -> None:
+    """Keep Celery from announcing at every reconnect what app.py decided on purpose; earlier it does not listen."""
+    warnings.filterwarnings("ignore", message=r"\s*In Celery 5.1 we introduced", category=CPendingDeprecationWarning)
 
 
 def _say_if_privileged() -> None:

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     )
     scan_budget_seconds: Budget = Field(default=20.0, description="seconds one scan may go on draining, 0.1 to 30")
     deliver_budget_seconds: Budget = Field(
-        default=30.0, description="seconds one delivery may go on draining, 0.1 to 30"
+        default=10.0, description="seconds one delivery may go on draining, 0.1 to 30"
     )
 
     mail: Literal["console", "smtp"] = Field(default="console", description="console (letters go to the log) or smtp")
