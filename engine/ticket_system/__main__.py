@@ -21,6 +21,15 @@ from ticket_system.errors import (
 
 TROUBLE, USAGE, NOT_FOUND, REFUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 4, 130, 141
 
+# The first that fits.
+_STATUSES: tuple[tuple[type[TicketSystemError], int], ...] = (
+    (TicketNotFound, NOT_FOUND),
+    (InvalidTransition, REFUSED),
+    (Refused, REFUSED),
+    (StorageError, TROUBLE),
+    (TicketSystemError, USAGE),
+)
+
 app = typer.Typer(
     name="tickets",
     help="Support tickets and the time promised for them.",
@@ -77,14 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
         # Whoever read our output has seen enough. Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = PIPE_CLOSED
-    except TicketNotFound as error:
-        status = _fail(str(error), NOT_FOUND, words)
-    except (InvalidTransition, Refused) as error:
-        status = _fail(str(error), REFUSED, words)
-    except StorageError as error:
-        status = _fail(str(error), TROUBLE, words)
     except TicketSystemError as error:
-        status = _fail(str(error), USAGE, words)
+        status = _fail(str(error), next(status for kind, status in _STATUSES if isinstance(error, kind)), words)
     except typer.TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(error.format_message(), err=True)
