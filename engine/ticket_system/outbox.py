@@ -23,7 +23,7 @@ from ticket_system.errors import TicketNotFound
 from ticket_system.storage import outbox, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.outbox import STATES, STUCK, OutboxRow
-from ticket_system.tickets import Ticket
+from ticket_system.tickets import Ticket, storable
 
 __all__ = [
     "STATES", "STUCK", "OutboxRow", "begin_sending", "claim", "count", "delivered", "drop", "park", "postpone",
@@ -79,7 +79,7 @@ def postpone(database: Database, row: OutboxRow, error: str, *, now: datetime | 
         return None
     with database.write() as connection:
         again = (now or moment(connection)) + backoff(row.attempts)
-        _move(connection, row, _HELD, "pending", next_attempt_at=again, lease=None, error=error[:_MAX_ERROR])
+        _move(connection, row, _HELD, "pending", next_attempt_at=again, lease=None, error=storable(error[:_MAX_ERROR]))
     return again
 
 
@@ -129,7 +129,7 @@ _MAX_ERROR = 500
 
 def _set_aside(database: Database, row: OutboxRow, state: str, error: str) -> bool:
     with database.write() as connection:
-        return _move(connection, row, _HELD, state, next_attempt_at=None, error=error[:_MAX_ERROR])
+        return _move(connection, row, _HELD, state, next_attempt_at=None, error=storable(error[:_MAX_ERROR]))
 
 
 def _move(connection: sa.Connection, row: OutboxRow, held: tuple[str, ...], state: str, **values: Any) -> bool:

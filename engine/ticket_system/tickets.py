@@ -154,6 +154,11 @@ def is_storable(value: object) -> bool:
     return isinstance(value, str) and not _NOT_IN_A_TEXT.search(value)
 
 
+def storable(text: str) -> str:
+    """Return somebody else's text with a mark in place of what no database can hold."""
+    return _NOT_IN_A_TEXT.sub("\ufffd", text)
+
+
 def check_whole(what: str, value: object, lowest: int, highest: int) -> int:
     """Return a whole number within bounds, or raise InvalidTicket."""
     if isinstance(value, bool) or not isinstance(value, int):
