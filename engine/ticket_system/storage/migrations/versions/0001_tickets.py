@@ -73,7 +73,7 @@ def upgrade() -> None:
         sa.Column("resolved_at", instant),
         sa.Column("tags", sa.JSON(), nullable=False),
         sa.Column("cycle", sa.SmallInteger(), server_default="1", nullable=False),
-        sa.CheckConstraint("priority BETWEEN 1 AND 4", name="tickets_priority_known"),
+        sa.CheckConstraint("priority BETWEEN 1 AND 4", name=op.f("tickets_priority_known")),
         sa.PrimaryKeyConstraint("id", name="tickets_pk"),
     )
     op.create_index("tickets_of_assignee", "tickets", ["assignee", "priority", "created_at"])
