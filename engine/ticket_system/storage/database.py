@@ -33,10 +33,11 @@ def url_of(path_or_url: str | Path) -> sa.URL:
         return sa.URL.create("sqlite", database=text)
     try:
         url = sa.make_url(text)
-    except exc.ArgumentError as error:
-        raise StorageUnavailable(
-            "the database URL cannot be read; expected scheme://user:password@host/name"
-        ) from error
+    except (exc.ArgumentError, ValueError):
+        # Without the cause: where a password was not quoted, it is what was taken for a port.
+        raise StorageUnavailable("the database URL cannot be read; expected scheme://user:password@host/name") from None
+    if "@" in (url.host or ""):
+        raise StorageUnavailable("the database URL cannot be read; write an @ in its password as %40")
     if url.drivername in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() not in {"postgresql", "sqlite"}:
@@ -156,7 +157,8 @@ class Database:
 
     def __repr__(self) -> str:
         """Name the database without its password."""
-        return f"Database({self.url.render_as_string(hide_password=True)!r})"
+        hidden = {name: "***" for name in self.url.query if "password" in name}
+        return f"Database({self.url.update_query_dict(hidden).render_as_string(hide_password=True)!r})"
 
 
 #: The time by PostgreSQL's clock, which all workers share; a worker whose own clock is off decides nothing.
@@ -190,7 +192,7 @@ _CLOCK = sa.select(database_clock)
 
 
 def _postgresql(url: sa.URL, pool_size: int) -> sa.Engine:
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=5,
@@ -199,6 +201,15 @@ def _postgresql(url: sa.URL, pool_size: int) -> sa.Engine:
         # An unreachable server is an error within seconds, not a wait.
         connect_args={"connect_timeout": 5, "application_name": "ticket_system"},
     )
+
+    @event.listens_for(engine, "connect")
+    def connected(dbapi_connection: Any, _record: object) -> None:
+        # In the server's own zone, the first or the last day that we can store may be one that Python cannot hold.
+        dbapi_connection.autocommit = True
+        dbapi_connection.execute("SET TIME ZONE 'UTC'")
+        dbapi_connection.autocommit = False
+
+    return engine
 
 
 def _sqlite(url: sa.URL, in_memory: bool) -> sa.Engine:  # noqa: FBT001
