@@ -64,6 +64,7 @@ def drain(connection: psycopg.Connection, kind: str) -> int:
     statement = {"breached": _BREACH, "escalated": _ESCALATE}[kind]
     since, total = datetime(1, 1, 1, tzinfo=UTC), 0
     while True:
+        found: int
         found, until = connection.execute(statement.encode(), {"since": since}).fetchone() or (0, since)
         total += found
         if found < BATCH:

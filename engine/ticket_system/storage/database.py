@@ -136,7 +136,7 @@ class Database:
             if self.path:
                 # Readers and a writer side by side; the file remembers it.
                 with closing(self.engine.raw_connection()) as connection:
-                    connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[attr-defined]
+                    connection.execute("PRAGMA journal_mode = WAL")
             return converted
 
     def require_current_schema(self) -> None:
