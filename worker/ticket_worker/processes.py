@@ -49,6 +49,7 @@ def run_worker(settings: Settings, queues: list[str], concurrency: int | None) -
 def run_beat(settings: Settings) -> int:
     """Send ticks until asked to stop; return the exit status."""
     _say_if_unreachable(settings)
+    log.info("beat.started", scan_interval_seconds=settings.scan_interval_seconds)
     create_app(settings).Beat(loglevel=settings.log_level.upper(), quiet=True).run()
     return 0
 
