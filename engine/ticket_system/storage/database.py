@@ -257,6 +257,7 @@ _HINTS = {
     "readonly database": "the file or its folder is read-only; give this user the right to write both",
     "unable to open": "the file cannot be opened; does its folder exist, and may this user read it?",
     "disk is full": "the disk is full; nothing was written, make room and try again",
+    "disk i/o error": "the disk refuses; is it full, over a quota or failing? Nothing was half-written",
     "is locked": "another program keeps the file locked; try again when it is done",
     "not a database": "this is not a SQLite file, or it is damaged; it was left as it is",
     "malformed": "the file is damaged; it was left as it is, restore it from a copy",
