@@ -66,10 +66,8 @@ def ticket_from(
     status = check_status("_".join(cell["status"].lower().replace("-", " ").split()) or "open")
     if resolved_at and status not in {"resolved", "closed"}:
         raise InvalidTicket(f"resolved_at is given, but the status is {status}")
-    if updated_at > now + MAX_AHEAD:
-        raise InvalidTicket(f"updated_at lies in the future: {updated_at.isoformat()}")
     title, description = cells.get("title", ""), cells.get("description", "")
-    priority = _priority(cell["priority"]) or suggest(f"{title}\n{description}")
+    priority = _priority(cell["priority"]) if cell["priority"] else suggest(f"{title}\n{description}")
     ticket = Ticket(
         title=title,
         description=description,
@@ -85,6 +83,8 @@ def ticket_from(
         tags=_split(cells.get("tags", "")),
     )
     check_ticket(ticket, now)
+    if updated_at > now + MAX_AHEAD:
+        raise InvalidTicket(f"updated_at lies in the future: {updated_at.isoformat()}")
     return ticket
 
 
@@ -114,8 +114,8 @@ def _moment(what: str, text: str) -> datetime | None:
         raise InvalidTicket(f"{what} must be a time like 2026-03-01T09:30:00Z, not {text[:60]!r}") from None
 
 
-def _priority(text: str) -> int | None:
-    return _PRIORITIES.get(text.lower()) or (_whole("priority", text) if text else None)
+def _priority(text: str) -> int:
+    return _PRIORITIES.get(text.lower()) or _whole("priority", text)
 
 
 def _whole(what: str, text: str) -> int:
