@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
             typer.echo(error.format_message(), err=True)
             status = USAGE
         else:
-            status = _fail(f"{error.format_message()} `tickets --help` tells more.", USAGE, words)
+            status = _fail(f"{error.format_message().rstrip('.')}; `tickets --help` tells more", USAGE, words)
     sys.exit(status or 0)
 
 

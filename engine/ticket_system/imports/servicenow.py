@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import sqlalchemy as sa
 
 from ticket_system.changes import Changes
-from ticket_system.errors import ImportFailed, StorageError, TicketSystemError
+from ticket_system.errors import DuplicateTicket, ImportFailed, StorageError, TicketSystemError
 from ticket_system.imports.replay import move, route
 from ticket_system.imports.rows import Row, Table
 from ticket_system.imports.summary import ImportSummary, Problem, Progress
@@ -97,6 +97,9 @@ def _store(
                 incident.replay(updates)
         except StorageError:
             raise
+        except DuplicateTicket:
+            summary.present += 1  # another import was faster
+            continue
         except TicketSystemError as error:
             summary.fail(updates[0].line, f"incident {number}: {error}")
             continue

@@ -122,6 +122,8 @@ def _add_one(
         summary.added += 1
     except StorageError:
         raise
+    except DuplicateTicket:
+        summary.present += 1  # another import was faster
     except TicketSystemError as error:
         summary.fail(line, str(error))
 
