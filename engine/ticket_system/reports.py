@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,9 @@ def report(figures: Figures, *, days: int, now: datetime) -> dict[str, Any]:
     """Return the report of the last `days` days, ready for JSON."""
     resolved = sum(figures.resolved.values())
     decided = figures.met + figures.breached
+    active: Counter[str] = Counter()
+    for name, number in figures.active.items():
+        active[name or "unassigned"] += number  # somebody may be called that
     return {
         "report_days": days,
         "generated_at": now.isoformat(),
@@ -38,9 +42,6 @@ def report(figures: Figures, *, days: int, now: datetime) -> dict[str, Any]:
             label: {"opened": figures.opened.get(priority, 0), "resolved": figures.resolved.get(priority, 0)}
             for priority, label in PRIORITY_LABELS.items()
         },
-        "open_by_assignee": {
-            name or "unassigned": number
-            for name, number in sorted(figures.active.items(), key=lambda item: (-item[1], item[0] or ""))
-        },
+        "open_by_assignee": dict(sorted(active.items(), key=lambda item: (-item[1], item[0]))),
         "currently_open": sum(figures.active.values()),
     }
