@@ -1,0 +1,145 @@
+"""What a question costs follows what is due or asked for, not what is stored: no plan reads a whole table."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from tests.support.contents import rows_of
+from ticket_system import TicketSystem, monitor, outbox
+from ticket_system.changes import Changes
+from ticket_system.sla.clocks import settle, start, stop
+from ticket_system.storage import tables
+from ticket_system.storage.database import Database
+from ticket_system.storage.tables import as_row
+
+STORED = 6000
+EVERY = 300  # one in so many is active
+HOUR = timedelta(hours=1)
+
+#: What is asked, and the indexes that must answer it.
+QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
+    "scan": (lambda system: monitor.scan_breaches(system.database), {"clocks_to_check"}),
+    "escalation": (lambda system: monitor.escalate(system.database), {"clocks_to_check"}),
+    "breach list": (lambda system: system.get_breached_tickets(), {"clocks_overdue", "clocks_to_check"}),
+    "queue": (lambda system: system.get_queue(), {"tickets_queue"}),
+    "queue of a priority": (lambda system: system.get_queue(priority=1), {"tickets_queue"}),
+    "queue of an agent": (lambda system: system.get_queue("ada"), {"tickets_of_assignee"}),
+    "outbox": (lambda system: outbox.claim(system.database), {"outbox_to_send"}),
+    "stuck messages": (lambda system: outbox.rows(system.database), {"outbox_stuck"}),
+    "comments": (lambda system: system.get_comments("7"), {"comments_of_ticket"}),
+    "history": (lambda system: system.get_history("7"), {"events_of_ticket"}),
+    "report": (
+        lambda system: system.generate_report(1),
+        {"tickets_opened", "tickets_resolved", "clocks_met", "clocks_breached"},
+    ),
+    "ticket": (lambda system: system.get_ticket("7"), set()),
+    "change": (lambda system: system.escalate("300", "why"), set()),
+}
+#: Indexes that hold only what is active, late, or to be done: reading one from end to end costs what is asked for.
+SMALL = (
+    "tickets_queue",
+    "tickets_open_of_assignee",
+    "clocks_to_check",
+    "clocks_overdue",
+    "outbox_to_send",
+    "outbox_stuck",
+)
+
+
+def fill(database: Database) -> None:
+    """A desk with a long past: nearly everything is done, a little is active, a little of that is late."""
+    now = datetime.now(UTC)
+    tickets, clocks, comments, events, messages = [], [], [], [], []
+    for number in range(STORED):
+        name, active, created_at = str(number), number % EVERY == 0, now - timedelta(minutes=number)
+        clock = start(name, created_at, 50 * HOUR)
+        if active:
+            clock = settle(clock, now) if number % (4 * EVERY) == 0 else clock
+        else:
+            clock = stop(clock, created_at + HOUR * (number % 80))
+        tickets.append(
+            {
+                "id": name, "title": "t", "description": "d" * 200, "requester": "r", "priority": number % 4 + 1,
+                "status": "open" if active else "closed", "assignee": "ada" if number % 600 == 0 else f"a{number % 97}",
+                "sla_hours": 50, "created_at": created_at, "updated_at": created_at,
+                "resolved_at": None if active else created_at + HOUR * (number % 80), "tags": [],
+            }
+        )  # fmt: skip
+        clocks.append(as_row(clock))
+        comments.append(
+            {"id": name, "ticket_id": name, "author": "a", "body": "b", "is_internal": False, "created_at": now}
+        )
+        events.append({"ticket_id": name, "at": now, "recorded_at": now, "kind": "created", "actor": "a"})
+        messages.append(
+            {
+                "key": name, "kind": "breach", "ticket_id": name, "attempts": 1, "created_at": now,
+                "next_attempt_at": now, "state": {0: "pending", 1: "parked"}.get(number % (5 * EVERY), "sent"),
+            }
+        )  # fmt: skip
+    with database.write() as connection:
+        for table, rows in (
+            (tables.tickets, tickets), (tables.clocks, clocks), (tables.comments, comments), (tables.events, events),
+            (tables.outbox, messages),
+        ):  # fmt: skip
+            connection.execute(sa.insert(table), rows)
+        connection.execute(sa.text("ANALYZE"))
+
+
+def plans_of(system: TicketSystem, ask: Callable[[TicketSystem], object]) -> str:
+    """How the database goes about each statement of a question."""
+    database, asked = system.database, []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        if statement.lstrip().startswith(("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")):
+            asked.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    ask(system)
+    event.remove(database.engine, "before_cursor_execute", note)
+    explain = "EXPLAIN QUERY PLAN " if database.dialect == "sqlite" else "EXPLAIN "
+    with database.write() as connection:
+        lines = [
+            str(row[-1])
+            for statement, parameters in asked
+            if "claimed" not in statement or "INSERT INTO temp" in statement
+            for row in connection.exec_driver_sql(explain + statement, parameters)  # type: ignore[arg-type]
+        ]
+    assert lines
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("database_url", ("sqlite-file", "postgresql"), indirect=True)
+def test_no_question_reads_a_whole_table(system: TicketSystem) -> None:
+    fill(system.database)
+    names = [table.name for table in tables.metadata.sorted_tables]
+    whole = "Seq Scan on {}" if system.database.dialect == "postgresql" else "SCAN {}"
+    found = {}
+    for question, (ask, indexes) in QUESTIONS.items():
+        plan = plans_of(system, ask)
+        lines = plan.splitlines()
+        # SQLite says SCAN of a whole index too.
+        read = [line for line in lines if any(whole.format(name) in line for name in names)]
+        read = [line for line in read if not any(f"INDEX {index}" in line for index in SMALL)]
+        missing = {index for index in indexes if index not in plan}
+        if read or missing:
+            found[question] = (read, missing, plan)
+    assert found == {}, "\n\n".join(
+        f"{name}: {read} {missing}\n{plan}" for name, (read, missing, plan) in found.items()
+    )
+
+
+@pytest.mark.parametrize("database_url", ("sqlite-file", "postgresql"), indirect=True)
+def test_what_was_looked_at_is_not_looked_at_again(system: TicketSystem) -> None:
+    """The index of clocks to check holds what is running or waits for its escalation, and nothing that is over."""
+    fill(system.database)
+    monitor.scan_breaches(system.database)
+    monitor.escalate(system.database)
+    with system.database.write() as connection:
+        for number in range(0, STORED, EVERY * 2):
+            Changes(connection).set_status(str(number), "cancelled")
+    left = rows_of(system.database, tables.clocks, tables.clocks.c.next_check_at.is_not(None))
+    assert {row["state"] for row in left} == {"running"}
+    assert 0 < len(left) < STORED / EVERY
