@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 def test_imports_go_in_one_direction() -> None:
     # In a process of its own: it silences every logger there is.
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
 
