@@ -1,6 +1,7 @@
 """A file of the earlier library opens with nothing lost, or is left exactly as it was."""
 
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -304,6 +305,26 @@ def test_trouble_on_the_way_leaves_the_file_and_no_copy(path: Path, monkeypatch:
     assert copies(path) == []
     monkeypatch.undo()
     assert opened(path).title == "Printer prints stars"
+
+
+def test_a_process_that_is_killed_on_the_way_leaves_the_file_as_it_was(path: Path) -> None:
+    old_file(path, [old_ticket(str(number), description="x" * 500) for number in range(3000)])
+    before = everything_in(path)
+    script = (
+        "import os, signal, sys; from ticket_system import TicketSystem\n"
+        "from ticket_system.storage import legacy_upgrade\n"
+        "store, batches = legacy_upgrade.store, []\n"
+        "def killed(*arguments):\n"
+        "    batches.append(store(*arguments))\n"
+        "    if len(batches) == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "legacy_upgrade.store = killed\n"
+        "TicketSystem(sys.argv[1])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == -signal.SIGKILL
+    assert everything_in(path) == before
+    with TicketSystem(path) as system:
+        assert len(system.get_queue()) == 3000
+    assert copies(path) == ["desk.db.before-upgrade", "desk.db.before-upgrade.1"]
 
 
 def test_views_keep_working(path: Path) -> None:
