@@ -16,6 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_LONGEST_SHOWN = 100
+
+
+def shown(value: object) -> str:
+    """Return a value as a message quotes it: printable, whatever it holds, and not longer than a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number with more digits than Python prints
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
 
 class TicketSystemError(Exception):
     """The root of every error this package raises on purpose."""
@@ -39,14 +50,14 @@ class InvalidTransition(TicketSystemError, ValueError):
     def __init__(self, ticket_id: str, old: str, new: str, allowed: Iterable[str]) -> None:
         self.ticket_id, self.old, self.new, self.allowed = ticket_id, old, new, tuple(allowed)
         choices = ", ".join(self.allowed) or "nothing, this status is final"
-        super().__init__(f"Invalid transition: {old} → {new} (ticket {ticket_id}; allowed: {choices})")
+        super().__init__(f"Invalid transition: {old} → {shown(new)[1:-1]} (ticket {ticket_id}; allowed: {choices})")
 
 
 class TicketNotFound(TicketSystemError, LookupError, ValueError):
     """No ticket has this id."""
 
     def __init__(self, ticket_id: str) -> None:
-        super().__init__(f"no ticket has the id {ticket_id!r}")
+        super().__init__(f"no ticket has the id {shown(ticket_id)}")
         self.ticket_id = ticket_id
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
-from ticket_system.errors import InvalidTicket
+from ticket_system.errors import InvalidTicket, shown
 
 if TYPE_CHECKING:
     from ticket_system.sla.clocks import Clock
@@ -162,16 +162,16 @@ def storable(text: str) -> str:
 def check_whole(what: str, value: object, lowest: int, highest: int) -> int:
     """Return a whole number within bounds, or raise InvalidTicket."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidTicket(f"{what} must be a whole number, not {value!r}")
+        raise InvalidTicket(f"{what} must be a whole number, not {shown(value)}")
     if not lowest <= value <= highest:
-        raise InvalidTicket(f"{what} must be from {lowest} to {highest}, not {value}")
+        raise InvalidTicket(f"{what} must be from {lowest} to {highest}, not {shown(value)}")
     return int(value)
 
 
 def check_status(value: object) -> str:
     """Return the name of a status, or raise InvalidTicket."""
     if not isinstance(value, str) or value not in STATUS_FLOW:
-        raise InvalidTicket(f"status must be one of {', '.join(STATUS_FLOW)}, not {value!r}")
+        raise InvalidTicket(f"status must be one of {', '.join(STATUS_FLOW)}, not {shown(value)}")
     return str(value)
 
 
