@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -83,6 +84,15 @@ def redis_url(redis_server: str) -> Iterator[str]:
     forget_everything(redis_server)
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file that was migrated once and is copied for each test."""
+    path = tmp_path_factory.mktemp("template") / "tickets.db"
+    with Database(path) as database:
+        database.upgrade()
+    return path
+
+
 @pytest.fixture(params=("sqlite-memory", "sqlite-file", "postgresql"))
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an engine may keep its tickets: each kind of place in turn."""
@@ -90,7 +100,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         case "sqlite-memory":
             return ":memory:"
         case "sqlite-file":
-            return str(tmp_path / "tickets.db")
+            template: Path = request.getfixturevalue("sqlite_template")
+            return str(shutil.copy(template, tmp_path / "tickets.db"))
         case _:
             url: str = request.getfixturevalue("postgres_url")
             return url

@@ -97,31 +97,27 @@ def test_what_was_refused_is_not_written_down(system: TicketSystem) -> None:
     assert everything(system.database) == before
 
 
-@pytest.mark.parametrize(
-    ("verb", "values", "field"),
-    (
-        ("assign", ("t", ""), "assignee"),
-        ("assign", ("t", None), "assignee"),
-        ("reassign", ("t", "two\nlines"), "assignee"),
-        ("set_status", ("t", "in_progress", {"actor": "\t"}), "author"),
-        ("set_status", ("t", "in_progress", {"note": "\x00"}), "note"),
-        ("set_priority", ("t", 5), "priority"),
-        ("set_priority", ("t", True), "priority"),
-        ("set_priority", ("t", 1, {"sla_hours": 0}), "sla_hours"),
-        ("escalate", ("t", "\ud800"), "reason"),
-        ("escalate", ("t", None), "reason"),
-    ),
-    ids=ascii,
+NONSENSE: tuple[tuple[str, tuple[Any, ...], dict[str, Any], str], ...] = (
+    ("assign", ("",), {}, "assignee"),
+    ("assign", (None,), {}, "assignee"),
+    ("reassign", ("two\nlines",), {}, "assignee"),
+    ("set_status", ("in_progress",), {"actor": "\t"}, "author"),
+    ("set_status", ("in_progress",), {"note": "\x00"}, "note"),
+    ("set_priority", (5,), {}, "priority"),
+    ("set_priority", (True,), {}, "priority"),
+    ("set_priority", (1,), {"sla_hours": 0}, "sla_hours"),
+    ("escalate", ("\ud800",), {}, "reason"),
+    ("escalate", (None,), {}, "reason"),
 )
-def test_a_change_that_makes_no_sense_changes_nothing(
-    system: TicketSystem, verb: str, values: tuple[Any, ...], field: str
-) -> None:
+
+
+def test_a_change_that_makes_no_sense_changes_nothing(system: TicketSystem) -> None:
     opened(system.database)
     before = everything(system.database)
-    more = values[-1] if isinstance(values[-1], dict) else {}
-    with pytest.raises(InvalidTicket, match=field):
-        change(system.database, verb, *[value for value in values if value is not more], hours=1, **more)
-    assert everything(system.database) == before
+    for verb, values, more, field in NONSENSE:
+        with pytest.raises(InvalidTicket, match=field):
+            change(system.database, verb, "t", *values, hours=1, **more)
+        assert everything(system.database) == before
 
 
 def test_a_change_needs_a_moment_that_exists(system: TicketSystem) -> None:

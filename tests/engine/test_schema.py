@@ -29,7 +29,7 @@ from ticket_system.storage import schema, tables
 from ticket_system.storage.database import Database
 
 ROOT = Path(__file__).parents[2]
-SIX = 6
+FOUR = 4
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ with Database(sys.argv[1]) as database:
 def test_several_processes_upgrade_one_empty_database_at_once(empty_url: str) -> None:
     command = [sys.executable, "-c", UPGRADE, empty_url]
     pipe = subprocess.PIPE
-    programs = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(SIX)]
+    programs = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(FOUR)]
     try:
         for program in programs:
             assert program.stdout
@@ -215,7 +215,7 @@ def test_several_processes_upgrade_one_empty_database_at_once(empty_url: str) ->
         for program in programs:
             program.kill()
             program.wait()
-    assert [(program.returncode, end[1]) for program, end in zip(programs, ends, strict=True)] == [(0, "")] * SIX
+    assert [(program.returncode, end[1]) for program, end in zip(programs, ends, strict=True)] == [(0, "")] * FOUR
     usable_and_upgraded_once(empty_url)
 
 

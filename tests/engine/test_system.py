@@ -61,8 +61,12 @@ def test_an_unknown_ticket_is_none(system: TicketSystem) -> None:
     assert system.get_ticket("") is None
 
 
-@pytest.mark.parametrize("ticket_id", ("nul \x00", "surrogate \ud800", "x" * 100_000, None, 7, ["t"], b"t"), ids=ascii)
-def test_an_id_that_no_ticket_can_have_is_unknown_everywhere(system: TicketSystem, ticket_id: Any) -> None:
+def test_an_id_that_no_ticket_can_have_is_unknown_everywhere(system: TicketSystem) -> None:
+    for ticket_id in ("nul \x00", "surrogate \ud800", "x" * 100_000, None, 7, ["t"], b"t"):
+        unknown_everywhere(system, ticket_id)
+
+
+def unknown_everywhere(system: TicketSystem, ticket_id: Any) -> None:
     assert system.get_ticket(ticket_id) is None
     assert system.assign_ticket(ticket_id, "grace") is False
     assert system.update_status(ticket_id, "closed") is False
@@ -108,12 +112,12 @@ def test_an_open_ticket_is_assigned_and_begun(system: TicketSystem) -> None:
     assert datetime.now(UTC) - ticket.updated_at < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("status", ("in_progress", "review", "on_hold", "resolved", "closed", "cancelled"))
-def test_only_an_open_ticket_is_assigned(system: TicketSystem, status: str) -> None:
-    ticket_id = stored(system, status=status)
-    before = everything(system.database)
-    assert system.assign_ticket(ticket_id, "grace") is False
-    assert everything(system.database) == before
+def test_only_an_open_ticket_is_assigned(system: TicketSystem) -> None:
+    for status in ("in_progress", "review", "on_hold", "resolved", "closed", "cancelled"):
+        ticket_id = stored(system, status=status)
+        before = everything(system.database)
+        assert system.assign_ticket(ticket_id, "grace") is False
+        assert everything(system.database) == before
     assert system.assign_ticket("unknown", "grace") is False
 
 
@@ -129,23 +133,24 @@ def test_a_ticket_moves_along_the_flow(system: TicketSystem) -> None:
     assert system.get_comments(ticket_id) == []
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    (("open", "resolved"), ("open", "open"), ("closed", "open"), ("cancelled", "open"), ("open", "OPEN"),
-     ("open", "bogus"), ("open", ""), ("review", "on_hold"), ("resolved", "resolved"), ("open", None), ("open", 3),
-     ("open", "\x1b[31m\n"), ("open", "x" * 10_000_000)),
-    ids=lambda status: str(status)[:12],
+NO_MOVES: tuple[tuple[str, Any], ...] = (
+    ("open", "resolved"), ("open", "open"), ("closed", "open"), ("cancelled", "open"), ("open", "OPEN"),
+    ("open", "bogus"), ("open", ""), ("review", "on_hold"), ("resolved", "resolved"), ("open", None), ("open", 3),
+    ("open", "\x1b[31m\n"), ("open", "x" * 10_000_000),
 )  # fmt: skip
-def test_a_move_the_flow_does_not_have_is_an_error(system: TicketSystem, old: str, new: Any) -> None:
-    ticket_id = stored(system, status=old)
-    before = everything(system.database)
-    with pytest.raises(InvalidTransition, match=r"^Invalid transition") as caught:
-        system.update_status(ticket_id, new, note="why")
-    assert isinstance(caught.value, ValueError)
-    assert (caught.value.ticket_id, caught.value.old, caught.value.new) == (ticket_id, old, str(new))
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 300
-    assert everything(system.database) == before
+
+
+def test_a_move_the_flow_does_not_have_is_an_error(system: TicketSystem) -> None:
+    for old, new in NO_MOVES:
+        ticket_id = stored(system, status=old)
+        before = everything(system.database)
+        with pytest.raises(InvalidTransition, match=r"^Invalid transition") as caught:
+            system.update_status(ticket_id, new, note="why")
+        assert isinstance(caught.value, ValueError)
+        assert (caught.value.ticket_id, caught.value.old, caught.value.new) == (ticket_id, old, str(new))
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 300
+        assert everything(system.database) == before
 
 
 def test_a_status_is_changed_by_its_name_or_by_its_member(system: TicketSystem) -> None:
@@ -207,16 +212,14 @@ def test_on_hold_pauses_the_clock(system: TicketSystem) -> None:
 # --- escalate ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("before", "after", "hours"), ((4, 3, 72), (3, 2, 24), (2, 1, 4), (1, 1, 4)))
-def test_an_escalation_is_one_step_up_with_its_hours_and_deadline(
-    system: TicketSystem, before: int, after: int, hours: int
-) -> None:
-    ticket_id = stored(system, priority=before, sla_hours=99)
-    assert system.escalate(ticket_id) is True
-    ticket = known(system, ticket_id)
-    assert (ticket.priority, ticket.sla_hours) == (after, hours)
-    assert ticket.sla_deadline() == ticket.created_at + hours * HOUR
-    assert system.get_comments(ticket_id) == []
+def test_an_escalation_is_one_step_up_with_its_hours_and_deadline(system: TicketSystem) -> None:
+    for before, after, hours in ((4, 3, 72), (3, 2, 24), (2, 1, 4), (1, 1, 4)):
+        ticket_id = stored(system, priority=before, sla_hours=99)
+        assert system.escalate(ticket_id) is True
+        ticket = known(system, ticket_id)
+        assert (ticket.priority, ticket.sla_hours) == (after, hours)
+        assert ticket.sla_deadline() == ticket.created_at + hours * HOUR
+        assert system.get_comments(ticket_id) == []
     assert system.escalate("unknown", "why") is False
 
 
