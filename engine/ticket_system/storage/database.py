@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -134,10 +136,23 @@ class Database:
                 converted = legacy_upgrade.convert(self)
             schema.upgrade(self.engine, in_memory=self.in_memory)
             if self.path:
-                # Readers and a writer side by side; the file remembers it.
-                with closing(self.engine.raw_connection()) as connection:
-                    connection.execute("PRAGMA journal_mode = WAL")
+                self._keep_journal()
             return converted
+
+    def _keep_journal(self) -> None:
+        """Let readers and a writer work side by side; the file remembers it."""
+        patience_ends = time.monotonic() + _PATIENCE
+        with closing(self.engine.raw_connection()) as connection:
+            while True:
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                except sqlite3.OperationalError as error:
+                    # For this one lock SQLite does not wait, and others may be opening the file as well.
+                    if "locked" not in str(error) or time.monotonic() > patience_ends:
+                        raise StorageUnavailable(f"{self!r}: {_hint(str(error))}") from error
+                    time.sleep(0.01)
+                else:
+                    return
 
     def require_current_schema(self) -> None:
         """Raise SchemaOutdated, saying what to do, unless program and database belong together."""
