@@ -194,3 +194,10 @@ def test_a_comment_is_brought_into_its_stored_form_or_refused() -> None:
     }.items():
         with pytest.raises(InvalidTicket, match=what):
             check_comment(a_comment("t", **changes))
+
+
+def test_a_ticket_that_came_here_done_is_not_late_however_long_ago() -> None:
+    """Rule 13: created closed, it has no clock and no verdict."""
+    long_ago = datetime.now(UTC) - timedelta(days=400)
+    assert not Ticket("t", "", "r", status="closed", created_at=long_ago).is_breached()
+    assert Ticket("t", "", "r", created_at=long_ago).is_breached()

@@ -258,6 +258,8 @@ def _translated(database: Database) -> Iterator[None]:
     """Turn the driver's operational errors into StorageUnavailable with a hint, keeping the cause."""
     try:
         yield
+    except exc.TimeoutError as error:
+        raise StorageUnavailable(f"{database!r}: all of its connections are in use") from error
     except (exc.OperationalError, exc.InterfaceError, exc.DatabaseError) as error:
         # Constraint violations and bad values are about the request; they were checked before, so they are bugs.
         if isinstance(error, exc.IntegrityError | exc.DataError | exc.ProgrammingError):
