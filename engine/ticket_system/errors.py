@@ -4,6 +4,7 @@ TicketSystemError
 ├── InvalidTicket (ValueError)              a field makes no sense
 │   └── DuplicateTicket                     the id is taken; nothing was overwritten
 ├── InvalidTransition (ValueError)          the status flow has no such move
+├── PolicyError (ValueError)                a promise that cannot be kept, or read
 ├── TicketNotFound (LookupError, ValueError)
 ├── ImportFailed (ValueError)               the file as a whole cannot be read
 └── StorageError
@@ -59,6 +60,10 @@ class TicketNotFound(TicketSystemError, LookupError, ValueError):
     def __init__(self, ticket_id: str) -> None:
         super().__init__(f"no ticket has the id {shown(ticket_id)}")
         self.ticket_id = ticket_id
+
+
+class PolicyError(TicketSystemError, ValueError):
+    """A policy or calendar makes no sense; the message names the file, the key and what was expected."""
 
 
 class ImportFailed(TicketSystemError, ValueError):
