@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ticket_system.errors import InvalidTicket, shown
 
 if TYPE_CHECKING:
+    from ticket_system.sla.calendars import Calendar
     from ticket_system.sla.clocks import Clock
 
 
@@ -88,13 +89,19 @@ class Ticket:
     updated_at: datetime = field(default_factory=utc_now)
     resolved_at: datetime | None = None
     tags: list[str] = field(default_factory=list)
+    #: Whose ticket it is, what they pay for, and who works on it: what a policy may be chosen by (rule 17).
+    customer: str | None = None
+    plan: str | None = None
+    group: str | None = None
     #: The resolution clock of a ticket that was read from the store; None before, and for "no SLA".
     clock: Clock | None = field(default=None, repr=False, compare=False)
+    #: The calendar of that clock; None: around the clock.
+    calendar: Calendar | None = field(default=None, repr=False, compare=False)
 
     def sla_deadline(self) -> datetime:
         """Return the instant the resolution is due; while paused, the one it would be if work resumed now."""
         if self.clock is not None:
-            return self.clock.deadline(utc_now())
+            return self.clock.deadline(utc_now(), *([self.calendar] if self.calendar else []))
         return as_utc(self.created_at) + timedelta(hours=self.sla_hours)
 
     def is_breached(self) -> bool:
@@ -193,8 +200,9 @@ def check_ticket(ticket: Ticket, now: datetime) -> None:
     check_name("title", ticket.title)
     check_text("description", ticket.description)
     check_name("requester", ticket.requester)
-    if ticket.assignee is not None:
-        check_name("assignee", ticket.assignee)
+    for what in ("assignee", "customer", "plan", "group"):
+        if getattr(ticket, what) is not None:
+            check_name(what, getattr(ticket, what))
     priority = check_whole("priority", ticket.priority, 1, 4)
     hours = check_whole("sla_hours", ticket.sla_hours, 1, MAX_HOURS)
     status = check_status(ticket.status)

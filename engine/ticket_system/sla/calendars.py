@@ -278,3 +278,16 @@ def _instant(micros: int) -> datetime:
 
 def _since_midnight(at: time) -> timedelta:
     return timedelta(hours=at.hour, minutes=at.minute, seconds=at.second, microseconds=at.microsecond)
+
+
+class _AroundTheClock(Calendar):
+    """Always open."""
+
+    def add(self, start: datetime, span: timedelta) -> datetime:
+        return start + span
+
+    def between(self, start: datetime, end: datetime) -> timedelta:
+        return end - start
+
+
+AROUND_THE_CLOCK = _AroundTheClock("around the clock", ZoneInfo("UTC"), {})

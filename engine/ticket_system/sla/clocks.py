@@ -1,8 +1,8 @@
 """One target running on one ticket: start, pause, resume, re-target, stop, and the verdict. Pure.
 
 Every function takes a clock and a moment and returns the clock as it then stands; nothing here knows what time
-it is. A change first settles what was due before it (rule 7), so no outcome depends on when a scan ran. Numbers
-in brackets are rules.
+it is. A change first settles what was due before it (rule 7), so no outcome depends on when a scan ran. Only
+open time of the calendar counts. Numbers in brackets are rules.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
+
+FIRST_RESPONSE = "first_response"
+NEXT_RESPONSE = "next_response"
 RESOLUTION = "resolution"
+TARGETS = (FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION)
 
 
 class ClockState(StrEnum):
@@ -49,12 +54,15 @@ class Clock:
     detected_at: datetime | None = None
     #: Why it was breached: `deadline` passed, or a `retarget` put it into the past.
     cause: str | None = None
+    #: The policy it runs under, and the version of the rules that it started with (18); None: those built in.
+    policy: str = "default"
+    rules: int | None = None
 
-    def deadline(self, now: datetime) -> datetime:
+    def deadline(self, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> datetime:
         """Return the due instant; for a paused clock the one it would have if it resumed now."""
         if self.due_at is not None:
             return self.due_at
-        return now + (self.remaining or timedelta(0))
+        return calendar.add(now, self.remaining or timedelta(0))
 
     def is_breached(self, now: datetime) -> bool:
         """Tell the verdict as of now, found by a scan or not (5)."""
@@ -65,20 +73,29 @@ class Clock:
         return self.state is ClockState.RUNNING and self.due_at is not None and now > self.due_at
 
 
-def start(ticket_id: str, started_at: datetime, target: timedelta, *, paused: bool = False) -> Clock:
-    """Start the resolution clock of a ticket; created paused starts paused (13)."""
-    due_at = started_at + target
+def start(
+    ticket_id: str,
+    started_at: datetime,
+    promised: timedelta,
+    calendar: Calendar = AROUND_THE_CLOCK,
+    *,
+    target: str = RESOLUTION,
+    cycle: int = 1,
+    paused: bool = False,
+) -> Clock:
+    """Start a clock; created paused starts paused (13)."""
+    due_at = None if paused else calendar.add(started_at, promised)
     return Clock(
         ticket_id=ticket_id,
-        target=RESOLUTION,
-        cycle=1,
+        target=target,
+        cycle=cycle,
         state=ClockState.PAUSED if paused else ClockState.RUNNING,
         started_at=started_at,
-        target_seconds=int(target.total_seconds()),
-        due_at=None if paused else due_at,
-        next_check_at=None if paused else due_at,
+        target_seconds=int(promised.total_seconds()),
+        due_at=due_at,
+        next_check_at=due_at,
         paused_at=started_at if paused else None,
-        remaining=target if paused else None,
+        remaining=promised if paused else None,
     )
 
 
@@ -89,7 +106,7 @@ def settle(clock: Clock, now: datetime) -> Clock:
     return _breached(clock, at=clock.due_at, now=now, cause="deadline")
 
 
-def pause(clock: Clock, now: datetime) -> Clock:
+def pause(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
     """Stop counting; what is left is kept. Paused to paused does not restart (12); a breach is not undone (9)."""
     clock = settle(clock, now)
     if clock.state is not ClockState.RUNNING or clock.due_at is None:
@@ -99,30 +116,30 @@ def pause(clock: Clock, now: datetime) -> Clock:
         clock,
         state=ClockState.PAUSED,
         paused_at=began,
-        remaining=clock.due_at - began,
+        remaining=calendar.between(began, clock.due_at),
         due_at=None,
         next_check_at=None,
     )
 
 
-def resume(clock: Clock, now: datetime) -> Clock:
-    """Count again from where the pause began (12)."""
+def resume(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
+    """Count again from where the pause began; of the pause, too, only open time counts (12)."""
     if clock.state is not ClockState.PAUSED or clock.paused_at is None or clock.remaining is None:
         return clock
     ended = max(now, clock.paused_at)
-    due_at = ended + clock.remaining
+    due_at = calendar.add(ended, clock.remaining)
     return replace(
         clock,
         state=ClockState.RUNNING,
         paused_at=None,
-        paused_for=clock.paused_for + (ended - clock.paused_at),
+        paused_for=clock.paused_for + calendar.between(clock.paused_at, ended),
         remaining=None,
         due_at=due_at,
         next_check_at=due_at,
     )
 
 
-def retarget(clock: Clock, target: timedelta, now: datetime) -> Clock:
+def retarget(clock: Clock, promised: timedelta, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
     """Promise something else: start + new target + time paused so far. In the past is a breach at this moment (10).
 
     A verdict that was reached stays, with the deadline it was reached on (9).
@@ -130,22 +147,22 @@ def retarget(clock: Clock, target: timedelta, now: datetime) -> Clock:
     clock = settle(clock, now)
     if clock.state not in {ClockState.RUNNING, ClockState.PAUSED}:
         return clock
-    due_at = clock.started_at + target + clock.paused_for
-    moved = replace(clock, target_seconds=int(target.total_seconds()))
+    due_at = calendar.add(clock.started_at, promised + clock.paused_for)
+    moved = replace(clock, target_seconds=int(promised.total_seconds()))
     if clock.paused_at is not None and due_at >= clock.paused_at:
         # A pause that is going on does not use up time: what matters is what was left when it began.
-        return replace(moved, remaining=due_at - clock.paused_at)
+        return replace(moved, remaining=calendar.between(clock.paused_at, due_at))
     # A breach ends the pause that is going on, which has moved the deadline like any other.
     now = max(now, clock.paused_at or now)
-    moved = resume(moved, now)
-    due_at += moved.paused_for - clock.paused_for
+    moved = resume(moved, now, calendar)
+    due_at = calendar.add(clock.started_at, promised + moved.paused_for)
     moved = replace(moved, due_at=due_at, next_check_at=due_at)
     return _breached(moved, at=now, now=now, cause="retarget") if due_at < now else moved
 
 
-def stop(clock: Clock, now: datetime) -> Clock:
+def stop(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
     """End the clock because the target was done: met, unless it was late (5); a pause ends first (13)."""
-    clock = settle(resume(clock, now), now)
+    clock = settle(resume(clock, now, calendar), now)
     if clock.state is ClockState.RUNNING:
         return replace(clock, state=ClockState.MET, stopped_at=now, next_check_at=None)
     if clock.state is ClockState.BREACHED and clock.stopped_at is None:
@@ -153,37 +170,58 @@ def stop(clock: Clock, now: datetime) -> Clock:
     return clock
 
 
-def cancel(clock: Clock, now: datetime) -> Clock:
+def cancel(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
     """End the clock because nobody wants the target any more; it counts nowhere (20). A breach stays on record."""
-    clock = settle(resume(clock, now), now)
+    clock = settle(resume(clock, now, calendar), now)
     return replace(clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None)
 
 
-def reopen(clock: Clock, now: datetime) -> Clock:
+def reopen(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
     """Run again after a stop; the time in between counts as a pause (14, `resume`). A breach stays a breach (9)."""
     if clock.stopped_at is None or clock.state not in {ClockState.MET, ClockState.BREACHED}:
         return clock
-    away = max(now - clock.stopped_at, timedelta(0))
+    away = max(calendar.between(clock.stopped_at, now), timedelta(0))
     again = replace(clock, stopped_at=None, paused_for=clock.paused_for + away)
     if clock.state is ClockState.BREACHED or clock.due_at is None:
         # An escalation that the stop called off is due again; one that was done is known by its key.
         return replace(again, next_check_at=now)
-    due_at = clock.due_at + away
+    due_at = calendar.add(max(now, clock.stopped_at), calendar.between(clock.stopped_at, clock.due_at))
     return replace(again, state=ClockState.RUNNING, due_at=due_at, next_check_at=due_at)
 
 
-def follow(clock: Clock, old: str, new: str, *, pausing: frozenset[str], now: datetime) -> Clock:
-    """Do to the clock what a move of its ticket from one status to another means."""
+def follow(
+    clock: Clock,
+    old: str,
+    new: str,
+    *,
+    pausing: frozenset[str],
+    now: datetime,
+    calendar: Calendar = AROUND_THE_CLOCK,
+    reopens: bool = True,
+    without_response: str = "met",
+) -> Clock:
+    """Do to the clock what a move of its ticket from one status to another means.
+
+    `reopens`: whether this clock runs again after a reopening (14). `without_response`: what becomes of a first
+    response that nobody gave when its ticket is resolved, met or cancelled (15).
+    """
     clock = settle(clock, now)
     if new == "cancelled":
-        return cancel(clock, now)
+        return cancel(clock, now, calendar)
     if new == "resolved":
-        return stop(clock, now)
+        waits_in_vain = clock.target == NEXT_RESPONSE or (
+            clock.target == FIRST_RESPONSE and without_response == "cancelled"
+        )
+        undecided = clock.state in {ClockState.RUNNING, ClockState.PAUSED}
+        return cancel(clock, now, calendar) if waits_in_vain and undecided else stop(clock, now, calendar)
     if new == "closed":
         return clock
     if old == "resolved":
-        clock = reopen(clock, now)
-    return pause(clock, now) if new in pausing else resume(clock, now)
+        # Only the resolution was undone: an answer that was given stays given.
+        if clock.target != RESOLUTION or not reopens:
+            return clock
+        clock = reopen(clock, now, calendar)
+    return pause(clock, now, calendar) if new in pausing else resume(clock, now, calendar)
 
 
 def _breached(clock: Clock, *, at: datetime | None, now: datetime, cause: str) -> Clock:

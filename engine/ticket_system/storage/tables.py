@@ -81,6 +81,9 @@ tickets = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("resolved_at", Instant),
     sa.Column("tags", Names, nullable=False),
+    sa.Column("customer", sa.Text),
+    sa.Column("plan", sa.Text),
+    sa.Column("group", sa.Text),
     #: The cycle of the resolution clock that counts now.
     sa.Column("cycle", sa.SmallInteger, nullable=False, server_default="1"),
     sa.CheckConstraint("priority BETWEEN 1 AND 4", name="priority_known"),
@@ -116,6 +119,18 @@ clocks = sa.Table(
     sa.Column("breached_at", Instant),
     sa.Column("detected_at", Instant),
     sa.Column("cause", sa.Text),
+    sa.Column("policy", sa.Text, nullable=False, server_default="default"),
+    sa.Column("rules", sa.ForeignKey("rules.id")),
+)
+
+#: Policies and calendars as they were when somebody put them in force: kept for ever, because clocks refer to them.
+rules = sa.Table(
+    "rules",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("applied_at", Instant, nullable=False),
+    sa.Column("applied_by", sa.Text, nullable=False),
 )
 
 events = sa.Table(
