@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, TicketNotFound
 from ticket_system.sla import clocks as clock_rules
-from ticket_system.sla.clocks import Clock, ClockState
+from ticket_system.rulebook import Rulebook, Terms
+from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, Clock, ClockState
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy, step_up
 from ticket_system.storage import clocks, events, outbox, tickets
 from ticket_system.storage.events import Event
@@ -41,8 +43,16 @@ class Changes:
     Without `alarms` a breach is recorded and nobody is told: what lies years back wakes nobody up.
     """
 
-    def __init__(self, connection: sa.Connection, *, policy: Policy = DEFAULT_POLICY, alarms: bool = True) -> None:
-        self.connection, self.policy, self.alarms = connection, policy, alarms
+    def __init__(
+        self,
+        connection: sa.Connection,
+        rules: Rulebook | None = None,
+        *,
+        policy: Policy = DEFAULT_POLICY,
+        alarms: bool = True,
+    ) -> None:
+        self.connection, self.alarms = connection, alarms
+        self.rules = rules or Rulebook(policy)
 
     def create(self, *new: Ticket) -> None:
         """Store tickets, start their clocks (rule 13), and put each clock on its ticket."""
@@ -50,8 +60,7 @@ class Changes:
         started: list[Clock] = []
         for ticket in new:
             check_ticket(ticket, now)
-            ticket.clock = self._first_clock(ticket)
-            started += [ticket.clock] if ticket.clock else []
+            started += self._first_clocks(ticket)
         try:
             tickets.insert(self.connection, *new)
         except exc.IntegrityError as error:
@@ -117,11 +126,12 @@ class Changes:
     ) -> bool:
         """Change the priority, and with it the promise (rule 10); False when the ticket is not there."""
         check_whole("priority", priority, 1, 4)
-        hours = self.policy.hours[priority] if sla_hours is None else check_whole("sla_hours", sla_hours, 1, MAX_HOURS)
+        if sla_hours is not None:
+            check_whole("sla_hours", sla_hours, 1, MAX_HOURS)
         ticket, now = self._lock(ticket_id, now)
         if ticket is None:
             return False
-        self._retarget(ticket, priority, hours, now)
+        hours = self._retarget(ticket, priority, sla_hours, now)
         events.append(
             self.connection,
             Event(ticket_id, now, "priority", actor, str(ticket.priority), str(priority), note=f"{hours} hours"),
@@ -135,7 +145,7 @@ class Changes:
         if ticket is None:
             return False
         priority = step_up(ticket.priority)
-        self._retarget(ticket, priority, self.policy.hours[priority], now)
+        self._retarget(ticket, priority, None, now)
         events.append(
             self.connection,
             Event(
@@ -162,6 +172,7 @@ class Changes:
             tickets.insert_comments(self.connection, comment)
         except exc.IntegrityError as error:
             raise InvalidTicket(f"a comment with the id {comment.id!r} exists already") from error
+        self._answered(ticket, comment, now)
         tickets.update(self.connection, comment.ticket_id, updated_at=now)
         kind = "internal" if comment.is_internal else "public"
         events.append(
@@ -173,7 +184,7 @@ class Changes:
         """Reach the verdicts that are due by now, as a scan would."""
         ticket, now = self._lock(ticket_id, now)
         if ticket is not None:
-            for clock in clocks.lock(self.connection, ticket_id):
+            for clock in self._newest_clocks(ticket_id).values():
                 self._save(clock, clock_rules.settle(clock, now))
 
     def _lock(self, ticket_id: str, now: datetime | None) -> tuple[Ticket | None, datetime]:
@@ -183,31 +194,115 @@ class Changes:
         ticket, database_now = found
         return ticket, database_now if now is None else check_moment("now", now)
 
-    def _first_clock(self, ticket: Ticket) -> Clock | None:
-        if ticket.status not in ACTIVE_STATUSES:
-            return None
+    def _first_clocks(self, ticket: Ticket) -> list[Clock]:
+        """Start what runs from the opening on; the resolution's clock is put on the ticket."""
+        promises = self.rules.promises(self.connection, ticket) if ticket.status in ACTIVE_STATUSES else {}
+        started = []
+        for target in (FIRST_RESPONSE, RESOLUTION):
+            terms = promises.get(target)
+            seconds = terms and self._promised(ticket, target, terms)
+            if terms and seconds:
+                clock = self._start(ticket, target, terms, seconds, ticket.created_at, cycle=1)
+                started.append(clock)
+                if target == RESOLUTION:
+                    ticket.clock, ticket.calendar = clock, terms.calendar
+                    ticket.sla_hours = -(-seconds // 3600)
+        return started
+
+    def _promised(self, ticket: Ticket, target: str, terms: Terms) -> int | None:
+        """Return the promised seconds; under the rules built in, a ticket may bring its own."""
+        if target == RESOLUTION and terms.version is None:
+            return ticket.sla_hours * 3600
+        return terms.seconds.get(ticket.priority)
+
+    def _start(self, ticket: Ticket, target: str, terms: Terms, seconds: int, at: datetime, *, cycle: int) -> Clock:
+        paused = ticket.status in terms.pausing
+        promised = timedelta(seconds=seconds)
         try:
-            return clock_rules.start(
-                ticket.id,
-                ticket.created_at,
-                timedelta(hours=ticket.sla_hours),
-                paused=ticket.status in self.policy.pausing,
+            clock = clock_rules.start(
+                ticket.id, at, promised, terms.calendar, target=target, cycle=cycle, paused=paused
             )
         except OverflowError as error:
             raise InvalidTicket("created_at plus sla_hours lies beyond the year 9999") from error
+        return replace(clock, policy=terms.policy.name, rules=terms.version)
 
-    def _move(self, ticket: Ticket, status: str, actor: str, now: datetime, **more: str) -> None:
+    def _move(self, ticket: Ticket, status: str, actor: str, now: datetime, **more: Any) -> None:
         resolved_at = ticket.resolved_at if status == "closed" else now if status == "resolved" else None
-        for clock in clocks.lock(self.connection, ticket.id):
-            followed = clock_rules.follow(clock, ticket.status, status, pausing=self.policy.pausing, now=now)
+        moved = replace(ticket, status=status)
+        for clock in self._newest_clocks(ticket.id).values():
+            terms = self.rules.of(self.connection, clock)
+            followed = clock_rules.follow(
+                clock,
+                ticket.status,
+                status,
+                pausing=terms.pausing,
+                now=now,
+                calendar=terms.calendar,
+                reopens=terms.policy.reopen == "resume",
+                without_response=terms.policy.without_response,
+            )
             self._save(clock, followed)
+            if clock.target == RESOLUTION and ticket.status == "resolved" and status in ACTIVE_STATUSES:
+                more |= self._restarted(moved, clock, terms, now)
         tickets.update(self.connection, ticket.id, status=status, resolved_at=resolved_at, updated_at=now, **more)
         events.append(self.connection, Event(ticket.id, now, "status", actor, old=ticket.status, new=status))
 
-    def _retarget(self, ticket: Ticket, priority: int, hours: int, now: datetime) -> None:
-        for clock in clocks.lock(self.connection, ticket.id):
-            self._save(clock, clock_rules.retarget(clock, timedelta(hours=hours), now))
-        tickets.update(self.connection, ticket.id, priority=priority, sla_hours=hours, updated_at=now)
+    def _restarted(self, ticket: Ticket, clock: Clock, terms: Terms, now: datetime) -> dict[str, int]:
+        """Start a new cycle of a reopened ticket where its policy says so (rule 14); what was before stays as it is."""
+        if terms.policy.reopen != "restart":
+            return {}
+        promise = self.rules.promises(self.connection, ticket).get(RESOLUTION)
+        seconds = promise and self._promised(ticket, RESOLUTION, promise)
+        if not promise or not seconds:
+            return {}
+        again = self._start(ticket, RESOLUTION, promise, seconds, now, cycle=clock.cycle + 1)
+        clocks.insert(self.connection, again)
+        return {"cycle": again.cycle}
+
+    def _retarget(self, ticket: Ticket, priority: int, hours: int | None, now: datetime) -> int:
+        """Promise what the new priority is promised (rules 10, 17); returns the hours to resolution."""
+        changed = replace(ticket, priority=priority)
+        resolution = hours
+        for clock in self._newest_clocks(ticket.id).values():
+            terms = self.rules.chosen_anew(self.connection, clock, changed)
+            mine = hours is not None and clock.target == RESOLUTION
+            seconds = hours * 3600 if mine and hours else terms.seconds.get(priority) if terms else None
+            if terms is None or seconds is None:
+                self._save(clock, clock_rules.cancel(clock, now) if clock.stopped_at is None else clock)
+                continue
+            moved = clock_rules.retarget(clock, timedelta(seconds=seconds), now, terms.calendar)
+            self._save(clock, replace(moved, policy=terms.policy.name))
+            if clock.target == RESOLUTION:
+                resolution = -(-seconds // 3600)
+        resolution = resolution or ticket.sla_hours
+        tickets.update(self.connection, ticket.id, priority=priority, sla_hours=resolution, updated_at=now)
+        return resolution
+
+    def _newest_clocks(self, ticket_id: str) -> dict[str, Clock]:
+        """Lock a ticket's clocks; of each target the newest cycle. Records of earlier cycles never change (14)."""
+        return {clock.target: clock for clock in clocks.lock(self.connection, ticket_id)}
+
+    def _answered(self, ticket: Ticket, comment: Comment, now: datetime) -> None:
+        """Stop what waits for an answer, or start to wait for one (rules 15, 16)."""
+        if comment.is_internal or comment.author == "system":
+            return
+        mine = self._newest_clocks(ticket.id)
+        first, following = mine.get(FIRST_RESPONSE), mine.get(NEXT_RESPONSE)
+        if comment.author != ticket.requester:
+            for clock in (first, following):
+                if clock is not None and clock.stopped_at is None:
+                    self._save(clock, clock_rules.stop(clock, now, self.rules.of(self.connection, clock).calendar))
+            return
+        waits_already = (first is not None and first.stopped_at is None) or (
+            following is not None and following.stopped_at is None
+        )
+        if waits_already or ticket.status not in ACTIVE_STATUSES:
+            return
+        terms = self.rules.promises(self.connection, ticket).get(NEXT_RESPONSE)
+        seconds = terms and terms.seconds.get(ticket.priority)
+        if terms and seconds:
+            cycle = following.cycle + 1 if following else 1
+            clocks.insert(self.connection, self._start(ticket, NEXT_RESPONSE, terms, seconds, now, cycle=cycle))
 
     def _save(self, before: Clock, after: Clock) -> None:
         """Store what became of a clock; a breach with its event, and its notice beside it (rules 7, 25)."""

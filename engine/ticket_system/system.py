@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -13,11 +13,16 @@ from ticket_system import triage
 from ticket_system.changes import Changes
 from ticket_system.errors import TicketNotFound
 from ticket_system.reports import report
+from ticket_system.rulebook import Rulebook
+from ticket_system.sla.calendars import AROUND_THE_CLOCK
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy
 from ticket_system.storage import clocks, events, reports, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.events import Event
 from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket, check_status, check_whole
+
+
+Found = TypeVar("Found", Ticket, Ticket | None)
 
 
 class TicketSystem:
@@ -35,7 +40,7 @@ class TicketSystem:
         policy: Policy = DEFAULT_POLICY,
         words: Mapping[int, Sequence[str]] = triage.PRIORITY_KEYWORDS,
     ) -> None:
-        self.policy, self.words = policy, words
+        self.policy, self.words, self.rules = policy, words, Rulebook(policy)
         self.database = db_path if isinstance(db_path, Database) else Database(db_path)
         try:
             if self.database.dialect == "sqlite":
@@ -61,7 +66,7 @@ class TicketSystem:
     def get_ticket(self, ticket_id: str) -> Ticket | None:
         """Return a ticket, or None."""
         with self.database.read() as connection:
-            return tickets.get(connection, ticket_id)
+            return self._dressed(connection, tickets.get(connection, ticket_id))
 
     def assign_ticket(self, ticket_id: str, assignee: str) -> bool:
         """Give an open ticket to somebody and move it to `in_progress`; False when there is no such open ticket."""
@@ -89,11 +94,15 @@ class TicketSystem:
     def check_sla_breach(self, ticket_id: str) -> dict[str, Any]:
         """Return where a ticket stands with its deadline; hours left are negative when it is, or was, overdue."""
         with self.database.read() as connection:
-            ticket, now = tickets.get(connection, ticket_id), moment(connection)
+            ticket, now = self._dressed(connection, tickets.get(connection, ticket_id)), moment(connection)
         if ticket is None:
             raise TicketNotFound(ticket_id)
         clock = ticket.clock
-        deadline = clock.deadline(now) if clock else ticket.created_at + timedelta(hours=ticket.sla_hours)
+        deadline = (
+            clock.deadline(now, ticket.calendar or AROUND_THE_CLOCK)
+            if clock
+            else ticket.created_at + timedelta(hours=ticket.sla_hours)
+        )
         until = (clock.stopped_at if clock else ticket.resolved_at) or now
         return {
             "ticket_id": ticket.id,
@@ -156,7 +165,8 @@ class TicketSystem:
         if priority is not None:
             check_whole("priority", priority, 1, 4)
         with self.database.read() as connection:
-            return tickets.queue(connection, assignee=assignee, status=status, priority=priority, limit=limit)
+            found = tickets.queue(connection, assignee=assignee, status=status, priority=priority, limit=limit)
+            return [self._dressed(connection, ticket) for ticket in found]
 
     def generate_report(self, days: int = 7) -> dict[str, Any]:
         """Return what was opened, resolved and breached in the last days, and what is open now."""
@@ -178,5 +188,11 @@ class TicketSystem:
         """Close."""
         self.close()
 
+    def _dressed(self, connection: sa.Connection, ticket: Found) -> Found:
+        """Put on a ticket the calendar that its clock runs by."""
+        if ticket is not None and ticket.clock is not None and ticket.clock.rules is not None:
+            ticket.calendar = self.rules.of(connection, ticket.clock).calendar
+        return ticket
+
     def _changes(self, connection: sa.Connection) -> Changes:
-        return Changes(connection, policy=self.policy)
+        return Changes(connection, self.rules)

@@ -114,7 +114,7 @@ class _Incident:
 
     def __init__(self, system: TicketSystem, connection: sa.Connection) -> None:
         self._connection = connection
-        self._changes = Changes(connection, policy=system.policy, alarms=False)
+        self._changes = Changes(connection, system.rules, alarms=False)
         self._hours = system.policy.hours
         self.problems: list[Problem] = []
 

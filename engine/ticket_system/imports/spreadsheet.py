@@ -131,7 +131,7 @@ def _add_one(
 def _add(system: TicketSystem, connection: sa.Connection, wanted: list[Ticket]) -> None:
     if not wanted:
         return
-    changes = Changes(connection, policy=system.policy, alarms=False)
+    changes = Changes(connection, system.rules, alarms=False)
     changes.create(*(_as_opened(ticket) for ticket in wanted))
     for ticket in wanted:
         if _has_a_past(ticket):

@@ -119,7 +119,10 @@ class Calendar:
 
     def hours_of(self, day: date) -> timedelta:
         """Return how long it is open on a local date: what "one business day" means there (rule 4)."""
-        return sum((closes - opens for opens, closes in self._shifts(day, self.days_off(day.year))), start=0) * _MICROSECOND
+        return (
+            sum((closes - opens for opens, closes in self._shifts(day, self.days_off(day.year))), start=0)
+            * _MICROSECOND
+        )
 
     def check(self, since: datetime) -> None:
         """Raise PolicyError for a calendar that does not open within 400 days of an instant (rule 3)."""
@@ -172,7 +175,11 @@ class Calendar:
         spells = list(_spells(self.zone, first, last))
         for year in range(first, last + 1):
             off = self.days_off(year)
-            mine = [spell for spell in spells if spell.ends >= _new_year(year) - 3 * _DAY and spell.begins <= _new_year(year + 1) + 3 * _DAY]
+            mine = [
+                spell
+                for spell in spells
+                if spell.ends >= _new_year(year) - 3 * _DAY and spell.begins <= _new_year(year + 1) + 3 * _DAY
+            ]
             day, end = date(year, 1, 1), date(year + 1, 1, 1)
             while day < end:
                 for opens, closes in self._shifts(day, off):

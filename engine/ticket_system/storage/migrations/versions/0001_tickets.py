@@ -1,4 +1,4 @@
-"""Tickets, comments, clocks, events and the outbox."""
+"""Tickets, comments, rules, clocks, events and the outbox."""
 
 from __future__ import annotations
 
@@ -72,6 +72,9 @@ def upgrade() -> None:
         sa.Column("updated_at", instant, nullable=False),
         sa.Column("resolved_at", instant),
         sa.Column("tags", sa.JSON(), nullable=False),
+        sa.Column("customer", sa.Text()),
+        sa.Column("plan", sa.Text()),
+        sa.Column("group", sa.Text()),
         sa.Column("cycle", sa.SmallInteger(), server_default="1", nullable=False),
         sa.CheckConstraint("priority BETWEEN 1 AND 4", name=op.f("tickets_priority_known")),
         sa.PrimaryKeyConstraint("id", name="tickets_pk"),
@@ -85,6 +88,14 @@ def upgrade() -> None:
         "tickets",
         ["resolved_at", "priority", "created_at"],
         **where("resolved_at IS NOT NULL"),
+    )
+    op.create_table(
+        "rules",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("applied_at", instant, nullable=False),
+        sa.Column("applied_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="rules_pk"),
     )
     op.create_table(
         "clocks",
@@ -103,7 +114,10 @@ def upgrade() -> None:
         sa.Column("breached_at", instant),
         sa.Column("detected_at", instant),
         sa.Column("cause", sa.Text()),
+        sa.Column("policy", sa.Text(), server_default="default", nullable=False),
+        sa.Column("rules", sa.Integer()),
         sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="clocks_ticket_id_fk"),
+        sa.ForeignKeyConstraint(["rules"], ["rules.id"], name="clocks_rules_fk"),
         sa.PrimaryKeyConstraint("ticket_id", "target", "cycle", name="clocks_pk"),
     )
     op.create_index("clocks_breached", "clocks", ["breached_at"], **where("state = 'breached'"))

@@ -1,0 +1,89 @@
+"""Which rules a clock runs under: those in force when it started, for as long as it runs (rule 18)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ticket_system.errors import PolicyError
+from ticket_system.sla.calendars import Calendar
+from ticket_system.sla.clocks import Clock
+from ticket_system.sla.policies import DEFAULT_POLICY, Policy, PolicyBook
+from ticket_system.storage import rules
+from ticket_system.tickets import Ticket
+
+#: How long a program may go on with the rules it knows after others were put in force elsewhere, in seconds.
+REFRESH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one clock runs under."""
+
+    version: int | None
+    policy: Policy
+    calendar: Calendar
+    #: Promised seconds of open time, by priority; one that is missing is not promised.
+    seconds: Mapping[int, int]
+    pausing: frozenset[str]
+
+
+class Rulebook:
+    """The rules of a database, read once a version. Safe to share between threads."""
+
+    def __init__(self, built_in: Policy = DEFAULT_POLICY) -> None:
+        self._books: dict[int | None, PolicyBook] = {None: PolicyBook((built_in,))}
+        self._current: int | None = None
+        self._fresh_until = 0.0
+        self._lock = threading.Lock()
+
+    def forget(self) -> None:
+        """Look for newer rules the next time they are needed."""
+        self._fresh_until = 0.0
+
+    def current(self, connection: sa.Connection) -> tuple[int | None, PolicyBook]:
+        """Return the rules in force, and their version; None: those built in."""
+        if time.monotonic() >= self._fresh_until:
+            newest = rules.newest(connection)
+            with self._lock:
+                self._current, self._fresh_until = newest, time.monotonic() + REFRESH_SECONDS
+        return self._current, self.book(connection, self._current)
+
+    def book(self, connection: sa.Connection, version: int | None) -> PolicyBook:
+        """Return the rules of a version."""
+        found = self._books.get(version)
+        if found is None and version is not None:
+            found = PolicyBook.from_json(rules.text(connection, version))
+            with self._lock:
+                self._books[version] = found
+        assert found is not None, "the rules built in are always there"
+        return found
+
+    def promises(self, connection: sa.Connection, ticket: Ticket) -> dict[str, Terms]:
+        """Return what is promised for a ticket as it stands, by target; nothing for "no SLA" (rule 17)."""
+        version, book = self.current(connection)
+        policy = book.pick(ticket)
+        return {target: terms for target in policy.targets if (terms := self._terms(version, book, policy, target))}
+
+    def of(self, connection: sa.Connection, clock: Clock) -> Terms:
+        """Return what a clock runs under."""
+        book = self.book(connection, clock.rules)
+        terms = self._terms(clock.rules, book, book.policy(clock.policy), clock.target)
+        if terms is None:
+            raise PolicyError(f"version {clock.rules} of the rules promises no {clock.target} under {clock.policy!r}")
+        return terms
+
+    def chosen_anew(self, connection: sa.Connection, clock: Clock, ticket: Ticket) -> Terms | None:
+        """Return what the rules that a clock started with promise for its ticket as it is now; None: nothing."""
+        book = self.book(connection, clock.rules)
+        return self._terms(clock.rules, book, book.pick(ticket), clock.target)
+
+    def _terms(self, version: int | None, book: PolicyBook, policy: Policy, target: str) -> Terms | None:
+        rule = policy.targets.get(target)
+        if rule is None:
+            return None
+        return Terms(version, policy, book.calendars[rule.calendar], rule.seconds, rule.pausing)
