@@ -1,39 +1,37 @@
 """Open hours: which instants count. Adds, subtracts and measures working time, exact to the microsecond. Pure.
 
 A calendar is a zone, hours per weekday and days off, all in wall-clock time (rules 1 to 4). What it means in UTC is a
-table of open windows, built a local year at a time when first needed, and searched by bisection over the open time gone
-by: an answer costs about a microsecond, whether it lies four hours ahead or two thousand.
+table of open windows, built by local years when first needed: an answer costs about a microsecond, whether it lies
+four hours ahead or two thousand. The one calendar that is always open needs no table.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
-from itertools import accumulate
-from types import MappingProxyType
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from ticket_system.errors import PolicyError
+from ticket_system.sla.mappings import Frozen
+from ticket_system.sla.windows import DAY, EPOCH, MICROSECOND, Table, instant, micros, midnight, spells
 
 #: A calendar that stays closed for longer is a mistake (rule 3).
 LONGEST_CLOSURE = timedelta(days=400)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY_ZERO = date(1970, 1, 1)
-_DAY = 86_400_000_000
-_MICROSECOND = timedelta(microseconds=1)
-#: Zones change their offset at most once in so long a time, but for a handful of oddities a century ago.
-_LOOK_EVERY = timedelta(hours=6)
+#: The days off of a year, with what they are called.
+DaysOffByYear = Callable[[int], Mapping[date, str]]
 
-DaysOff = Callable[[int], Mapping[date, str]]
+_NO_DAYS: Mapping[date, str] = Frozen()
 
 
-def _none_off(_year: int) -> Mapping[date, str]:
-    return MappingProxyType({})
+def none_off(_year: int) -> Mapping[date, str]:
+    """The days off of a calendar that has none."""
+    return _NO_DAYS
 
 
 class Hours(NamedTuple):
@@ -45,8 +43,22 @@ class Hours(NamedTuple):
     @classmethod
     def of(cls, opens: time, closes: time) -> Hours:
         """Read two times of day; the end belongs to the next day when it is not after the beginning."""
-        start, end = _since_midnight(opens), _since_midnight(closes)
+        start, end = (
+            timedelta(hours=at.hour, minutes=at.minute, seconds=at.second, microseconds=at.microsecond)
+            for at in (opens, closes)
+        )
         return cls(start, end if end > start else end + timedelta(days=1))
+
+
+class _Built:
+    """What a calendar has worked out so far; a copy in another process begins anew."""
+
+    def __init__(self) -> None:
+        self.table: Table | None = None
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[_Built], tuple[()]]:
+        return _Built, ()
 
 
 @dataclass(frozen=True)
@@ -56,78 +68,94 @@ class Calendar:
     name: str
     zone: ZoneInfo
     hours: Mapping[int, tuple[Hours, ...]]
-    #: Days off of a year, with what they are called; an overnight shift belongs to the day it starts on.
-    days_off: DaysOff = field(default=_none_off, compare=False)
-    _built: _Built = field(default_factory=lambda: _Built(), init=False, repr=False, compare=False)
+    #: An overnight shift belongs to the day it starts on.
+    days_off: DaysOffByYear = none_off
+    _built: _Built = field(default_factory=_Built, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hours", Frozen({day: tuple(shifts) for day, shifts in self.hours.items()}))
 
     def add(self, start: datetime, span: timedelta) -> datetime:
         """Return the earliest instant at which so much open time has passed since the start (rule 2).
 
         Used up exactly at closing time is closing time, not the next opening.
         """
-        if not span:
-            return start
-        begin, wanted = _micros(start), span // _MICROSECOND
-        table = self._covering(begin)
-        target = table.open_before(begin) + wanted
+        wanted = span // MICROSECOND
+        if wanted <= 0:
+            return self.subtract(start, -span) if wanted else start.astimezone(UTC)
+        # What Table.open_before and Table.at do, written out: this is asked for every deadline there is.
+        begin = (start - EPOCH) // MICROSECOND
+        table = self._built.table
+        if table is None or not table.safe_from <= begin < table.safe_until:
+            table = self._covering(begin)
+        index = bisect_right(table.opens, begin) - 1
+        closes, after = table.closes[index], table.after
+        target = after[index] + wanted if begin >= closes else after[index] - closes + begin + wanted
         while target > table.total:
-            table = self._extended(table.last_year + 1)
-        return _instant(table.at(target))
+            table, ahead = self._extended(table, later=True), table
+            target += table.open_before(ahead.safe_from) - ahead.open_before(ahead.safe_from)
+        index = bisect_left(table.after, target, index if after is table.after else 0)
+        return EPOCH + (table.closes[index] - table.after[index] + target) * MICROSECOND
 
     def subtract(self, end: datetime, span: timedelta) -> datetime:
         """Return the latest instant from which so much open time passes until the end."""
-        if not span:
-            return end
-        finish, wanted = _micros(end), span // _MICROSECOND
+        wanted = span // MICROSECOND
+        if wanted <= 0:
+            return self.add(end, -span) if wanted else end.astimezone(UTC)
+        finish = micros(end)
         table = self._covering(finish)
         while table.open_before(finish) < wanted:
-            table = self._extended(table.first_year - 1)
-        return _instant(table.latest_at(table.open_before(finish) - wanted))
+            table = self._extended(table, later=False)
+        return instant(table.latest_at(table.open_before(finish) - wanted))
 
     def between(self, start: datetime, end: datetime) -> timedelta:
         """Return the open time from start to end; negative when end lies before start."""
-        first, last = _micros(start), _micros(end)
+        first, last = micros(start), micros(end)
         self._covering(first)
         table = self._covering(last)
-        return (table.open_before(last) - table.open_before(first)) * _MICROSECOND
+        return (table.open_before(last) - table.open_before(first)) * MICROSECOND
 
     def is_open(self, at: datetime) -> bool:
         """Tell whether the instant counts; opening time does, closing time does not."""
-        instant = _micros(at)
-        table = self._covering(instant)
-        index = bisect_right(table.opens, instant) - 1
-        return index >= 0 and instant < table.closes[index]
+        looked = micros(at)
+        table = self._covering(looked)
+        return looked < table.closes[bisect_right(table.opens, looked) - 1]
 
     def next_opening(self, at: datetime) -> datetime:
         """Return the instant itself when it is open, else the next one that is."""
-        instant = _micros(at)
-        table = self._covering(instant)
-        index = bisect_right(table.closes, instant)
-        while index == len(table.opens):
-            table = self._extended(table.last_year + 1)
-            index = bisect_right(table.closes, instant)
-        return _instant(max(instant, table.opens[index]))
+        looked = micros(at)
+        table = self._covering(looked)
+        while (index := bisect_right(table.closes, looked)) == len(table.opens):
+            table = self._extended(table, later=True)
+        return instant(max(looked, table.opens[index]))
 
     def windows(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
         """Return the open windows from start to end, cut off there."""
-        first, last = _micros(start), _micros(end)
+        first, last = micros(start), micros(end)
         self._covering(first)
         table = self._covering(last)
-        found = range(bisect_right(table.closes, first), bisect_left(table.opens, last))
-        cut = ((max(table.opens[index], first), min(table.closes[index], last)) for index in found)
-        return [(_instant(opens), _instant(closes)) for opens, closes in cut]
+        found = range(bisect_right(table.closes, first), bisect_left(table.opens, last) if first < last else 0)
+        return [(instant(max(table.opens[one], first)), instant(min(table.closes[one], last))) for one in found]
 
     def hours_of(self, day: date) -> timedelta:
-        """Return how long it is open on a local date: what "one business day" means there (rule 4)."""
+        """Return how long the hours of a local date are by the clock on the wall; nothing on a day off."""
         return (
-            sum((closes - opens for opens, closes in self._shifts(day, self.days_off(day.year))), start=0)
-            * _MICROSECOND
+            sum((closes - opens for opens, closes in self._shifts(day, self.days_off(day.year))), start=0) * MICROSECOND
         )
+
+    def business_day(self) -> timedelta:
+        """Return what "one business day" means here: the usual hours of an open weekday, the longer of two (rule 4)."""
+        lengths = Counter(
+            sum((shift.closes - shift.opens for shift in shifts), timedelta(0))
+            for shifts in self.hours.values()
+            if shifts
+        )
+        return max(lengths, key=lambda length: (lengths[length], length), default=timedelta(0))
 
     def check(self, since: datetime) -> None:
         """Raise PolicyError for a calendar that does not open within 400 days of an instant (rule 3)."""
-        until = since.astimezone(self.zone).date() + LONGEST_CLOSURE
         day = since.astimezone(self.zone).date()
+        until = day + LONGEST_CLOSURE
         while day <= until:
             if self._shifts(day, self.days_off(day.year)):
                 return
@@ -136,54 +164,68 @@ class Calendar:
 
     def _shifts(self, day: date, off: Mapping[date, str]) -> list[tuple[int, int]]:
         """Return the open hours of a local date as wall-clock microseconds since 1970."""
-        if day in off:
+        shifts = self.hours.get(day.weekday(), ())
+        if not shifts or day in off:
             return []
-        midnight = (day - _DAY_ZERO).days * _DAY
-        return [
-            (midnight + shift.opens // _MICROSECOND, midnight + shift.closes // _MICROSECOND)
-            for shift in self.hours.get(day.weekday(), ())
-        ]
+        start = midnight(day)
+        return [(start + shift.opens // MICROSECOND, start + shift.closes // MICROSECOND) for shift in shifts]
 
-    def _covering(self, instant: int) -> _Table:
+    def _covering(self, looked: int) -> Table:
         """Return a table that reaches a year beyond the instant on either side."""
         table = self._built.table
-        if table is not None and table.safe_from <= instant < table.safe_until:
+        if table is not None and table.safe_from <= looked < table.safe_until:
             return table
-        year = _instant(instant).year
-        return self._extended(year - 1, year + 1)
+        year = instant(looked).year
+        return self._reaching(year - 1, year + 1)
 
-    def _extended(self, *years: int) -> _Table:
+    def _extended(self, table: Table, *, later: bool) -> Table:
+        """Return a table that reaches twice as far, so that decades are not built year by year."""
+        more = table.last_year - table.first_year + 1
+        if later and table.last_year < MAXYEAR - 1:
+            longer = self._reaching(table.first_year, min(table.last_year + more, MAXYEAR - 1))
+        elif not later and table.first_year > MINYEAR + 1:
+            longer = self._reaching(max(table.first_year - more, MINYEAR + 1), table.last_year)
+        else:
+            raise self._beyond()
+        if longer.total == table.total:
+            # At least three years more, and nothing open in them: what is asked for would never come.
+            raise PolicyError(f"the calendar {self.name!r} has no open time in {more} years")
+        return longer
+
+    def _reaching(self, first: int, last: int) -> Table:
+        if not MINYEAR < first <= last < MAXYEAR:
+            raise self._beyond()
         with self._built.lock:
             table = self._built.table
-            first, last = min(years), max(years)
-            if table is not None:
+            if table is None:
+                windows = list(self._windows(first, last))
+            else:
                 first, last = min(first, table.first_year), max(last, table.last_year)
                 if (first, last) == (table.first_year, table.last_year):
                     return table
-            if not MINYEAR < first <= last < MAXYEAR:
-                raise PolicyError(f"the calendar {self.name!r} does not reach beyond the years 2 to 9998")
-            if table is not None and first == table.first_year:
-                windows = [*zip(table.opens, table.closes, strict=True), *self._windows(table.last_year + 1, last)]
-            else:
-                windows = list(self._windows(first, last))
+                windows = [
+                    *self._windows(first, table.first_year - 1),
+                    *table.windows(),
+                    *self._windows(table.last_year + 1, last),
+                ]
             # Replaced as a whole: whoever looks meanwhile goes on with the old one.
-            self._built.table = table = _Table(first, last, _merged(windows))
+            self._built.table = table = Table(first, last, windows)
             return table
+
+    def _beyond(self) -> PolicyError:
+        return PolicyError(f"the calendar {self.name!r} does not reach beyond the years {MINYEAR + 1} to {MAXYEAR - 1}")
 
     def _windows(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Build the open windows of local years in UTC, in order of the dates they belong to."""
-        spells = list(_spells(self.zone, first, last))
+        all_spells = list(spells(self.zone, first, last)) if first <= last else []
         for year in range(first, last + 1):
             off = self.days_off(year)
-            mine = [
-                spell
-                for spell in spells
-                if spell.ends >= _new_year(year) - 3 * _DAY and spell.begins <= _new_year(year + 1) + 3 * _DAY
-            ]
             day, end = date(year, 1, 1), date(year + 1, 1, 1)
+            near = midnight(day) - 3 * DAY, midnight(end) + 3 * DAY
+            mine = [spell for spell in all_spells if spell.ends >= near[0] and spell.begins <= near[1]]
             while day < end:
                 for opens, closes in self._shifts(day, off):
-                    # An instant counts when its wall clock shows open hours: a missing hour counts never, a repeated one twice.
+                    # What counts is what the clock on the wall shows: a missing hour never, a repeated one twice.
                     for spell in mine:
                         start, stop = max(opens - spell.offset, spell.begins), min(closes - spell.offset, spell.ends)
                         if start < stop:
@@ -191,110 +233,33 @@ class Calendar:
                 day += timedelta(days=1)
 
 
-class _Spell(NamedTuple):
-    """A stretch of time in which a zone keeps one offset."""
+@dataclass(frozen=True)
+class AroundTheClock(Calendar):
+    """The calendar that is always open: its arithmetic is that of wall time."""
 
-    begins: int
-    ends: int
-    offset: int
+    name: str = "around the clock"
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    hours: Mapping[int, tuple[Hours, ...]] = field(
+        default_factory=lambda: dict.fromkeys(range(7), (Hours.of(time(), time()),))
+    )
 
+    def add(self, start: datetime, span: timedelta) -> datetime:  # noqa: D102
+        return start.astimezone(UTC) + span
 
-class _Built:
-    """What a calendar has worked out so far."""
+    def subtract(self, end: datetime, span: timedelta) -> datetime:  # noqa: D102
+        return end.astimezone(UTC) - span
 
-    def __init__(self) -> None:
-        self.table: _Table | None = None
-        self.lock = threading.Lock()
+    def between(self, start: datetime, end: datetime) -> timedelta:  # noqa: D102
+        return end.astimezone(UTC) - start.astimezone(UTC)
 
+    def is_open(self, at: datetime) -> bool:  # noqa: ARG002, D102
+        return True
 
-class _Table:
-    """Open windows in order, with the open time before each."""
+    def next_opening(self, at: datetime) -> datetime:  # noqa: D102
+        return at.astimezone(UTC)
 
-    def __init__(self, first_year: int, last_year: int, windows: list[tuple[int, int]]) -> None:
-        self.first_year, self.last_year = first_year, last_year
-        #: Instants with a whole year of the table on either side.
-        self.safe_from, self.safe_until = _new_year(first_year + 1), _new_year(last_year)
-        self.opens = [opens for opens, _ in windows]
-        self.closes = [closes for _, closes in windows]
-        lengths = [closes - opens for opens, closes in windows]
-        self.after = list(accumulate(lengths))
-        self.before = [after - length for after, length in zip(self.after, lengths, strict=True)]
-        self.total = self.after[-1] if windows else 0
-
-    def open_before(self, instant: int) -> int:
-        """Return the open time from the table's beginning to the instant."""
-        index = bisect_right(self.opens, instant) - 1
-        return self.before[index] + min(instant, self.closes[index]) - self.opens[index] if index >= 0 else 0
-
-    def at(self, gone: int) -> int:
-        """Return the first instant by which so much open time has gone."""
-        index = bisect_left(self.after, gone)
-        return self.opens[index] + gone - self.before[index]
-
-    def latest_at(self, gone: int) -> int:
-        """Return the last instant by which no more open time has gone."""
-        index = bisect_right(self.before, gone) - 1
-        return self.opens[index] + gone - self.before[index]
+    def windows(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:  # noqa: D102
+        return [(start.astimezone(UTC), end.astimezone(UTC))] if start < end else []
 
 
-def _merged(windows: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Put windows in order and join those that touch."""
-    joined: list[tuple[int, int]] = []
-    for opens, closes in sorted(windows):
-        if joined and opens <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(joined[-1][1], closes)
-        else:
-            joined.append((opens, closes))
-    return joined
-
-
-def _spells(zone: ZoneInfo, first: int, last: int) -> Iterator[_Spell]:
-    """Cut the years into stretches of one offset; a change is found by halving the time between two looks."""
-    begins = at = datetime(first - 1, 12, 1, tzinfo=UTC)
-    end = datetime(last + 1, 2, 1, tzinfo=UTC)
-    offset = _offset(zone, at)
-    while at < end:
-        later = at + _LOOK_EVERY
-        if _offset(zone, later) != offset:
-            low, high = at, later
-            while high - low > _MICROSECOND:
-                middle = low + (high - low) // 2
-                low, high = (middle, high) if _offset(zone, middle) == offset else (low, middle)
-            yield _Spell(_micros(begins), _micros(high), offset)
-            begins, offset, later = high, _offset(zone, high), high
-        at = later
-    yield _Spell(_micros(begins), _micros(end), offset)
-
-
-def _offset(zone: ZoneInfo, at: datetime) -> int:
-    return (at.astimezone(zone).utcoffset() or timedelta(0)) // _MICROSECOND
-
-
-def _new_year(year: int) -> int:
-    return (date(year, 1, 1) - _DAY_ZERO).days * _DAY
-
-
-def _micros(at: datetime) -> int:
-    since = at - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def _instant(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-def _since_midnight(at: time) -> timedelta:
-    return timedelta(hours=at.hour, minutes=at.minute, seconds=at.second, microseconds=at.microsecond)
-
-
-class _AroundTheClock(Calendar):
-    """Always open."""
-
-    def add(self, start: datetime, span: timedelta) -> datetime:
-        return start + span
-
-    def between(self, start: datetime, end: datetime) -> timedelta:
-        return end - start
-
-
-AROUND_THE_CLOCK = _AroundTheClock("around the clock", ZoneInfo("UTC"), {})
+AROUND_THE_CLOCK = AroundTheClock()
