@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ticket_system.errors import PolicyError
+from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import Calendar
 from ticket_system.sla.clocks import Clock
-from ticket_system.sla.policies import DEFAULT_POLICY, Policy, PolicyBook
+from ticket_system.sla.policies import DEFAULT_POLICY, NO_SLA, Facts, Policy
 from ticket_system.storage import rules
 from ticket_system.tickets import Ticket
 
@@ -56,23 +57,23 @@ class Rulebook:
     def book(self, connection: sa.Connection, version: int | None) -> PolicyBook:
         """Return the rules of a version."""
         found = self._books.get(version)
-        if found is None and version is not None:
-            found = PolicyBook.from_json(rules.text(connection, version))
+        if found is None:
+            found = PolicyBook.from_json(rules.text(connection, version or 0))
             with self._lock:
                 self._books[version] = found
-        assert found is not None, "the rules built in are always there"
         return found
 
     def promises(self, connection: sa.Connection, ticket: Ticket) -> dict[str, Terms]:
         """Return what is promised for a ticket as it stands, by target; nothing for "no SLA" (rule 17)."""
         version, book = self.current(connection)
-        policy = book.pick(ticket)
+        policy = book.pick(Facts.of(ticket))
         return {target: terms for target in policy.targets if (terms := self._terms(version, book, policy, target))}
 
     def of(self, connection: sa.Connection, clock: Clock) -> Terms:
         """Return what a clock runs under."""
         book = self.book(connection, clock.rules)
-        terms = self._terms(clock.rules, book, book.policy(clock.policy), clock.target)
+        policy = next((one for one in book.policies if one.name == clock.policy), NO_SLA)
+        terms = self._terms(clock.rules, book, policy, clock.target)
         if terms is None:
             raise PolicyError(f"version {clock.rules} of the rules promises no {clock.target} under {clock.policy!r}")
         return terms
@@ -80,7 +81,7 @@ class Rulebook:
     def chosen_anew(self, connection: sa.Connection, clock: Clock, ticket: Ticket) -> Terms | None:
         """Return what the rules that a clock started with promise for its ticket as it is now; None: nothing."""
         book = self.book(connection, clock.rules)
-        return self._terms(clock.rules, book, book.pick(ticket), clock.target)
+        return self._terms(clock.rules, book, book.pick(Facts.of(ticket)), clock.target)
 
     def _terms(self, version: int | None, book: PolicyBook, policy: Policy, target: str) -> Terms | None:
         rule = policy.targets.get(target)

@@ -11,7 +11,7 @@ from tests.support.factories import a_comment, a_ticket
 from ticket_system import InvalidTicket, InvalidTransition, Ticket, TicketNotFound, TicketSystem, monitor
 from ticket_system.changes import Changes
 from ticket_system.sla.clocks import Clock, ClockState
-from ticket_system.sla.policies import Policy
+from ticket_system.sla.policies import Policy, by_hours
 from ticket_system.storage import tables
 from ticket_system.storage.database import Database
 from ticket_system.storage.events import Event
@@ -233,7 +233,7 @@ def test_created_paused_created_done_created_late(system: TicketSystem) -> None:
 
 
 def test_a_policy_says_which_statuses_pause_and_how_many_hours_a_priority_gets(system: TicketSystem) -> None:
-    policy = Policy(hours={1: 1, 2: 2, 3: 3, 4: 4}, pausing=frozenset({"review"}))
+    policy = by_hours({1: 1, 2: 2, 3: 3, 4: 4}, pausing=frozenset({"review"}))
     opened(system.database, status="in_progress")
     change(system.database, "set_status", "t", "on_hold", hours=1, policy=policy)
     assert clock(system).state is ClockState.RUNNING

@@ -16,6 +16,7 @@ from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 FIRST_RESPONSE = "first_response"
 NEXT_RESPONSE = "next_response"
 RESOLUTION = "resolution"
+#: What can be promised.
 TARGETS = (FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION)
 
 
