@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, TicketNotFound
-from ticket_system.sla import clocks as clock_rules
 from ticket_system.rulebook import Rulebook, Terms
+from ticket_system.sla import clocks as clock_rules
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, Clock, ClockState
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy, step_up
 from ticket_system.storage import clocks, events, outbox, tickets

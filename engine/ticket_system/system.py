@@ -11,16 +11,16 @@ import sqlalchemy as sa
 
 from ticket_system import triage
 from ticket_system.changes import Changes
-from ticket_system.errors import TicketNotFound
+from ticket_system.errors import PolicyError, TicketNotFound
 from ticket_system.reports import report
 from ticket_system.rulebook import Rulebook
+from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK
-from ticket_system.sla.policies import DEFAULT_POLICY, Policy
-from ticket_system.storage import clocks, events, reports, tickets
+from ticket_system.sla.policies import DEFAULT_CHAIN, DEFAULT_POLICY, Policy
+from ticket_system.storage import clocks, events, reports, rules, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.events import Event
 from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket, check_status, check_whole
-
 
 Found = TypeVar("Found", Ticket, Ticket | None)
 
@@ -176,6 +176,20 @@ class TicketSystem:
             figures = reports.figures(connection, now - timedelta(days=days), now)
         return report(figures, days=days, now=now)
 
+    def put_in_force(self, book: PolicyBook, *, actor: str = "system") -> int:
+        """Promise what a book of policies says from now on, to new tickets (rule 18); returns the version.
+
+        Clocks that run keep the rules they started with. What the escalation sweep does not do yet is refused with
+        PolicyError: warnings, and any chain but the one level that raises the priority at the breach.
+        """
+        for policy in book.policies:
+            if not policy.no_sla and (policy.warnings or policy.chain != DEFAULT_CHAIN):
+                raise PolicyError(f"policy {policy.name!r}: warnings and longer escalation chains are not acted on yet")
+        with self.database.write() as connection:
+            version = rules.add(connection, book.to_json(), now=moment(connection), actor=actor)
+        self.rules.forget()
+        return version
+
     def close(self) -> None:
         """Let go of the database."""
         self.database.close()
@@ -190,7 +204,7 @@ class TicketSystem:
 
     def _dressed(self, connection: sa.Connection, ticket: Found) -> Found:
         """Put on a ticket the calendar that its clock runs by."""
-        if ticket is not None and ticket.clock is not None and ticket.clock.rules is not None:
+        if ticket and ticket.clock and ticket.clock.rules is not None:
             ticket.calendar = self.rules.of(connection, ticket.clock).calendar
         return ticket
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ticket_system.sla.clocks import Clock, ClockState
+from ticket_system.sla.clocks import RESOLUTION, Clock, ClockState
 from ticket_system.storage.tables import as_row, clocks, is_active, named, tickets
 
 # In the order of the dataclass's fields, so that a row is its arguments.
@@ -60,10 +60,12 @@ _SAVE = (
     )
 )
 
+_IS_RESOLUTION = clocks.c.target == named(RESOLUTION)
 _LATE = [clocks.c.ticket_id, clocks.c.due_at]
 _late = sa.union_all(
-    sa.select(*_LATE).where(clocks.c.state == named("breached"), clocks.c.stopped_at.is_(None)),
+    sa.select(*_LATE).where(_IS_RESOLUTION, clocks.c.state == named("breached"), clocks.c.stopped_at.is_(None)),
     sa.select(*_LATE).where(
+        _IS_RESOLUTION,
         clocks.c.state == named("running"),
         clocks.c.next_check_at < sa.bindparam("now", type_=clocks.c.due_at.type),
     ),

@@ -11,18 +11,21 @@ from ticket_system.storage.tables import rules
 
 def newest(connection: sa.Connection) -> int | None:
     """Return the version in force; None: the rules built in."""
-    return connection.execute(_NEWEST).scalar_one()
+    version: int | None = connection.execute(_NEWEST).scalar_one()
+    return version
 
 
 def text(connection: sa.Connection, version: int) -> str:
     """Return the rules of a version."""
-    return connection.execute(_TEXT, {"version": version}).scalar_one()
+    found: str = connection.execute(_TEXT, {"version": version}).scalar_one()
+    return found
 
 
 def add(connection: sa.Connection, text: str, *, now: datetime, actor: str) -> int:
     """Put rules in force; returns their version."""
     new = sa.insert(rules).values(text=text, applied_at=now, applied_by=actor).returning(rules.c.id)
-    return connection.execute(new).scalar_one()
+    version: int = connection.execute(new).scalar_one()
+    return version
 
 
 _NEWEST = sa.select(sa.func.max(rules.c.id))

@@ -158,7 +158,9 @@ def _remark(event: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
         "id": sa.cast(sa.func.gen_random_uuid(), sa.Text),
         "ticket_id": event.ticket_id,
         "author": named("system"),
-        "body": named("Escalated: the resolution deadline has passed; priority ")
+        "body": named("Escalated: the ")
+        + sa.func.replace(event.note, named("_"), named(" "), type_=sa.Text)
+        + named(" has passed; priority ")
         + event.old
         + named(" → ")
         + event.new,
@@ -198,7 +200,7 @@ def _at_once(kind: str, limit: int, *, live: bool) -> sa.Select[*tuple[Any, ...]
         .on_conflict_do_nothing(
             index_elements=[events.c.key], index_where=once_only.dialect_options["postgresql"]["where"]
         )
-        .returning(events.c.ticket_id, events.c.key, events.c.old, events.c.new)
+        .returning(events.c.ticket_id, events.c.key, events.c.old, events.c.new, events.c.note)
         .cte("noted")
     )
     waited = now - sa.func.min(marked.c.next_check_at)
@@ -259,7 +261,8 @@ def _parts(kind: str) -> tuple[sa.Executable, ...]:
         .where(tickets.c.id.in_(sa.select(_claimed.c.ticket_id)))
     )
     old, new = _old_and_new(kind, _claimed)
-    written = sa.select(_claimed.c.ticket_id, old.label("old"), new.label("new")).subquery()
+    told = [old.label("old"), new.label("new"), event["note"].label("note")]
+    written = sa.select(_claimed.c.ticket_id, *told).subquery()
     return marked, done_before, noted, raised, _insert(sqlite, comments, _remark(written.c, _now), written)
 
 

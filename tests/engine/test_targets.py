@@ -1,0 +1,311 @@
+"""Three promises on one ticket: when each starts, what stops it, under whose rules. Each test names its rule."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.support.factories import a_comment, a_ticket
+from ticket_system import PolicyError, Ticket, TicketSystem, monitor
+from ticket_system.changes import Changes
+from ticket_system.sla.books import PolicyBook
+from ticket_system.sla.calendars import Calendar, Hours
+from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, Clock, ClockState
+from ticket_system.sla.policies import DEFAULT_CHAIN, Level, Match, Policy, TargetRule, Warn
+from ticket_system.storage import clocks
+
+HOUR = 3600
+OFFICE = Calendar("office", ZoneInfo("Europe/Berlin"), dict.fromkeys(range(5), (Hours.of(time(9), time(17)),)))
+#: A Monday, nine o'clock in Berlin.
+MONDAY = datetime(2026, 6, 1, 7, tzinfo=UTC)
+
+
+def at(hours: float) -> datetime:
+    return MONDAY + timedelta(hours=hours)
+
+
+def promise(hours: float, *, calendar: str = "office", pausing: frozenset[str] = frozenset({"on_hold"})) -> TargetRule:
+    return TargetRule(dict.fromkeys(range(1, 5), int(hours * HOUR)), calendar, pausing)
+
+
+def a_policy(**changes: Any) -> Policy:
+    targets = {
+        FIRST_RESPONSE: promise(1, pausing=frozenset()),
+        NEXT_RESPONSE: promise(2),
+        RESOLUTION: promise(10),
+    }
+    return Policy(**{"name": "office hours", "targets": targets} | changes)
+
+
+Change = Callable[..., Any]
+
+
+class Desk:
+    """A system whose changes are told when they happen."""
+
+    def __init__(self, system: TicketSystem) -> None:
+        self.system = system
+
+    def promises(self, *policies: Policy) -> int:
+        return self.system.put_in_force(PolicyBook(policies, {"office": OFFICE}), actor="lead")
+
+    def opens(self, **changes: Any) -> Ticket:
+        # What was put in force is known at once to the program that did it, and soon to others.
+        return self.system.create_ticket(a_ticket(id="t", created_at=MONDAY, **changes))
+
+    def does(self, verb: str, *words: Any, hours: float, **more: Any) -> Any:
+        with self.system.database.write() as connection:
+            return getattr(Changes(connection, self.system.rules), verb)(*words, now=at(hours), **more)
+
+    def says(self, author: str, *, hours: float, **more: Any) -> None:
+        self.does("comment", a_comment("t", author=author, **more), hours=hours)
+
+    def clock(self, target: str, cycle: int = 1) -> Clock:
+        return self.clocks()[target, cycle]
+
+    def clocks(self) -> dict[tuple[str, int], Clock]:
+        with self.system.database.write() as connection:
+            return {(clock.target, clock.cycle): clock for clock in clocks.lock(connection, "t")}
+
+
+@pytest.fixture
+def desk(system: TicketSystem) -> Desk:
+    return Desk(system)
+
+
+def test_open_hours_alone_count_and_the_calendar_reaches_the_ticket(desk: Desk) -> None:
+    """Rule 2: ten working hours from Monday nine end on Tuesday at eleven."""
+    desk.promises(a_policy())
+    ticket = desk.opens()
+    assert desk.clock(RESOLUTION).due_at == at(26)
+    assert ticket.sla_deadline() == at(26)
+    assert ticket.sla_hours == 10
+    stored = desk.system.get_ticket("t")
+    assert stored is not None
+    assert stored.sla_deadline() == at(26)
+
+
+def test_a_pause_counts_by_its_open_hours(desk: Desk) -> None:
+    """Rule 12: from 16:00 to 10:00 the next day are two open hours, not eighteen."""
+    desk.promises(a_policy())
+    desk.opens()
+    desk.does("set_status", "t", "on_hold", hours=7)
+    paused = desk.clock(RESOLUTION)
+    assert (paused.state, paused.due_at, paused.remaining) == (ClockState.PAUSED, None, timedelta(hours=3))
+    desk.does("set_status", "t", "in_progress", hours=25)
+    assert desk.clock(RESOLUTION).paused_for == timedelta(hours=2)
+    assert desk.clock(RESOLUTION).due_at == at(28)
+
+
+def test_the_first_response_is_not_paused_on_hold(desk: Desk) -> None:
+    """Rule 12: by default on hold stops the resolution and the next response only."""
+    desk.promises(a_policy())
+    desk.opens()
+    desk.does("set_status", "t", "on_hold", hours=0.5)
+    assert desk.clock(FIRST_RESPONSE).state is ClockState.RUNNING
+    assert desk.clock(FIRST_RESPONSE).due_at == at(1)
+
+
+@pytest.mark.parametrize(
+    ("author", "internal"),
+    (("system", False), ("grace", True), ("ada", False)),
+    ids=("automatic", "internal", "the requester's own"),
+)
+def test_what_is_no_first_response(desk: Desk, author: str, internal: bool) -> None:
+    """Rule 15: neither internal notes, nor automatic messages, nor the requester, nor a change of status."""
+    desk.promises(a_policy())
+    desk.opens()
+    desk.says(author, hours=0.5, is_internal=internal)
+    desk.does("set_status", "t", "in_progress", hours=0.6)
+    assert desk.clock(FIRST_RESPONSE).stopped_at is None
+
+
+def test_the_first_public_comment_by_somebody_else_is_the_first_response(desk: Desk) -> None:
+    """Rules 5, 15: at the deadline is in time."""
+    desk.promises(a_policy())
+    desk.opens()
+    desk.says("grace", hours=1)
+    assert desk.clock(FIRST_RESPONSE).state is ClockState.MET
+    assert desk.clock(FIRST_RESPONSE).stopped_at == at(1)
+
+
+def test_an_answer_that_is_late_between_two_scans_is_a_breach(desk: Desk) -> None:
+    """Rule 7: two minutes late, answered before anybody looked."""
+    desk.promises(a_policy())
+    desk.opens()
+    desk.says("grace", hours=1 + 2 / 60)
+    clock = desk.clock(FIRST_RESPONSE)
+    assert (clock.state, clock.breached_at, clock.stopped_at) == (ClockState.BREACHED, at(1), at(1 + 2 / 60))
+    assert [event.kind for event in desk.system.get_history("t")].count("breached") == 1
+
+
+@pytest.mark.parametrize(("outcome", "state"), (("met", ClockState.MET), ("cancelled", ClockState.CANCELLED)))
+def test_resolved_without_a_response(desk: Desk, outcome: Any, state: ClockState) -> None:
+    """Rule 15: met at the resolution, or cancelled, as the policy says."""
+    desk.promises(a_policy(without_response=outcome))
+    desk.opens(status="in_progress")
+    desk.does("set_status", "t", "resolved", hours=0.5)
+    assert desk.clock(FIRST_RESPONSE).state is state
+
+
+def test_the_next_response_waits_for_the_oldest_unanswered_message_and_each_is_its_own_cycle(desk: Desk) -> None:
+    """Rule 16."""
+    desk.promises(a_policy())
+    desk.opens()
+    desk.says("ada", hours=0.2)
+    assert (NEXT_RESPONSE, 1) not in desk.clocks(), "only once the first response is met"
+    desk.says("grace", hours=0.5)
+    desk.says("ada", hours=1)
+    desk.says("ada", hours=2)
+    assert desk.clock(NEXT_RESPONSE).started_at == at(1)
+    assert desk.clock(NEXT_RESPONSE).due_at == at(3)
+    desk.says("grace", hours=2.5)
+    desk.says("ada", hours=3)
+    assert desk.clock(NEXT_RESPONSE, 1).state is ClockState.MET
+    assert desk.clock(NEXT_RESPONSE, 2).started_at == at(3)
+
+
+def test_resolving_calls_off_the_next_response_unless_it_was_late(desk: Desk) -> None:
+    """Rules 9, 16."""
+    desk.promises(a_policy())
+    desk.opens(status="in_progress")
+    desk.says("grace", hours=0.5)
+    desk.says("ada", hours=1)
+    desk.does("set_status", "t", "resolved", hours=2)
+    assert desk.clock(NEXT_RESPONSE).state is ClockState.CANCELLED
+    desk.does("set_status", "t", "open", hours=2.1)
+    desk.says("ada", hours=2.2)
+    desk.does("set_status", "t", "in_progress", hours=2.3)
+    desk.does("set_status", "t", "resolved", hours=7)
+    assert desk.clock(NEXT_RESPONSE, 2).state is ClockState.BREACHED
+
+
+def test_reopened_as_a_new_cycle_leaves_the_first_one_alone(desk: Desk) -> None:
+    """Rule 14, `restart`."""
+    desk.promises(a_policy(reopen="restart"))
+    desk.opens(status="in_progress")
+    desk.does("set_status", "t", "resolved", hours=2)
+    before = desk.clock(RESOLUTION)
+    desk.does("set_status", "t", "open", hours=3)
+    assert desk.clock(RESOLUTION) == before
+    assert desk.clock(RESOLUTION, 2).started_at == at(3)
+    ticket = desk.system.get_ticket("t")
+    assert ticket is not None
+    assert ticket.clock == desk.clock(RESOLUTION, 2)
+    desk.does("set_status", "t", "in_progress", hours=4)
+    desk.does("set_status", "t", "resolved", hours=5)
+    assert desk.clock(RESOLUTION) == before
+    assert desk.clock(RESOLUTION, 2).state is ClockState.MET
+
+
+def test_reopened_after_the_first_close_runs_no_clock_again(desk: Desk) -> None:
+    """Rule 14, `first_close`."""
+    desk.promises(a_policy(reopen="first_close"))
+    desk.opens(status="in_progress")
+    desk.does("set_status", "t", "resolved", hours=2)
+    before = desk.clock(RESOLUTION)
+    desk.does("set_status", "t", "open", hours=3)
+    assert desk.clock(RESOLUTION) == before
+    assert (RESOLUTION, 2) not in desk.clocks()
+
+
+def test_reopened_counts_the_open_time_away_as_a_pause(desk: Desk) -> None:
+    """Rule 14, `resume`: resolved at 16:00, reopened at 10:00 the next day: two open hours away."""
+    desk.promises(a_policy())
+    desk.opens(status="in_progress")
+    desk.does("set_status", "t", "resolved", hours=7)
+    desk.does("set_status", "t", "open", hours=25)
+    clock = desk.clock(RESOLUTION)
+    assert (clock.state, clock.paused_for, clock.due_at) == (ClockState.RUNNING, timedelta(hours=2), at(28))
+
+
+def test_cancelled_ends_all_its_clocks(desk: Desk) -> None:
+    """Rule 20."""
+    desk.promises(a_policy())
+    desk.opens()
+    desk.does("set_status", "t", "cancelled", hours=0.5)
+    assert {clock.state for clock in desk.clocks().values()} == {ClockState.CANCELLED}
+
+
+def test_the_lowest_rank_that_matches_wins_and_ties_go_by_name(desk: Desk) -> None:
+    """Rule 17."""
+    gold = a_policy(name="gold", rank=10, match=Match(plans=frozenset({"gold"})))
+    desk.promises(a_policy(name="b", rank=20), gold, a_policy(name="a", rank=20))
+    assert desk.opens(plan="gold").clock.policy == "gold"  # type: ignore[union-attr]
+    other = desk.system.create_ticket(a_ticket(plan="silver"))
+    assert other.clock is not None
+    assert other.clock.policy == "a"
+
+
+def test_no_sla_is_a_policy(desk: Desk) -> None:
+    """Rule 17: it promises nothing, and so starts nothing."""
+    desk.promises(Policy("spam", rank=1, match=Match(tags=frozenset({"spam"})), no_sla=True), a_policy())
+    desk.opens(tags=["spam"])
+    assert desk.clocks() == {}
+
+
+def test_a_changed_priority_chooses_anew_where_a_policy_looks_at_it(desk: Desk) -> None:
+    """Rules 10, 17: from the policy of the rest to that of the critical."""
+    critical = a_policy(
+        name="critical", rank=1, match=Match(priorities=frozenset({1})), targets={RESOLUTION: promise(4)}
+    )
+    desk.promises(critical, a_policy())
+    desk.opens()
+    desk.does("set_priority", "t", 1, hours=1)
+    moved = desk.clock(RESOLUTION)
+    assert (moved.policy, moved.due_at) == ("critical", at(4))
+    assert desk.clock(FIRST_RESPONSE).state is ClockState.CANCELLED, "the critical are promised no first response"
+
+
+def test_a_clock_keeps_the_rules_it_started_with(desk: Desk) -> None:
+    """Rule 18: an edit is for new tickets."""
+    first = desk.promises(a_policy())
+    desk.opens()
+    second = desk.promises(a_policy(targets={RESOLUTION: promise(1)}))
+    assert second > first
+    desk.does("set_status", "t", "on_hold", hours=1)
+    desk.does("set_status", "t", "in_progress", hours=2)
+    assert (desk.clock(RESOLUTION).rules, desk.clock(RESOLUTION).due_at) == (first, at(27))
+    fresh = desk.system.create_ticket(a_ticket(created_at=MONDAY)).clock
+    assert fresh is not None
+    assert (fresh.rules, fresh.due_at) == (second, at(1))
+
+
+def test_a_scan_finds_the_breach_of_every_target_once(desk: Desk) -> None:
+    """Rules 6, 8."""
+    desk.promises(a_policy())
+    desk.opens()
+    assert monitor.scan_breaches(desk.system.database, now=at(0.9)).found == 0
+    assert monitor.scan_breaches(desk.system.database, now=at(1.1)).found == 1
+    assert monitor.scan_breaches(desk.system.database, now=at(27)).found == 1
+    assert monitor.scan_breaches(desk.system.database, now=at(28)).found == 0
+    assert {clock.state for clock in desk.clocks().values()} == {ClockState.BREACHED}
+
+
+def test_the_escalation_says_which_deadline(desk: Desk) -> None:
+    desk.promises(a_policy())
+    desk.opens()
+    monitor.scan_breaches(desk.system.database, now=at(1.1))
+    monitor.escalate(desk.system.database, now=at(1.1))
+    (remark,) = desk.system.get_comments("t")
+    assert remark.body == "Escalated: the first response deadline has passed; priority 3 → 2"
+    assert desk.clock(RESOLUTION).due_at == at(26), "an automatic escalation moves no clock (rule 11)"
+
+
+def test_the_breach_list_and_the_report_speak_of_the_resolution(desk: Desk) -> None:
+    desk.promises(a_policy())
+    recent = datetime.now(UTC) - timedelta(days=20)
+    desk.system.create_ticket(a_ticket(id="t", created_at=recent))
+    monitor.scan_breaches(desk.system.database)
+    assert len(desk.system.get_breached_tickets()) == 1
+    assert desk.system.generate_report(days=40)["sla_breach_rate_pct"] == 100.0
+
+
+@pytest.mark.parametrize(
+    "unkept", ({"warnings": (Warn(percent=80),)}, {"chain": (*DEFAULT_CHAIN, Level(offset_seconds=HOUR))})
+)
+def test_what_nobody_acts_on_yet_is_refused(desk: Desk, unkept: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError, match="not acted on yet"):
+        desk.promises(a_policy(**unkept))
