@@ -134,7 +134,16 @@ class Changes:
         hours = self._retarget(ticket, priority, sla_hours, now)
         events.append(
             self.connection,
-            Event(ticket_id, now, "priority", actor, str(ticket.priority), str(priority), note=f"{hours} hours"),
+            Event(
+                ticket_id,
+                now,
+                "priority",
+                actor,
+                str(ticket.priority),
+                str(priority),
+                note=f"{hours} hours",
+                detail=events.detail(sla_hours=hours),
+            ),
         )
         return True
 
@@ -145,7 +154,7 @@ class Changes:
         if ticket is None:
             return False
         priority = step_up(ticket.priority)
-        self._retarget(ticket, priority, None, now)
+        hours = self._retarget(ticket, priority, None, now)
         events.append(
             self.connection,
             Event(
@@ -156,6 +165,7 @@ class Changes:
                 old=str(ticket.priority),
                 new=str(priority),
                 note=reason or None,
+                detail=events.detail(sla_hours=hours),
             ),
         )
         if reason:
@@ -316,7 +326,8 @@ class Changes:
             return
         key = events.key(after.ticket_id, after.target, after.cycle, "breached")
         note = f"{after.target} {after.cause}"
-        breach = Event(after.ticket_id, after.breached_at, "breached", "system", "running", "breached", note, key)
+        told = events.detail(detected_at=after.detected_at.isoformat())
+        breach = Event(after.ticket_id, after.breached_at, "breached", "system", "running", "breached", note, key, told)
         events.append(self.connection, breach)
         if self.alarms:
             outbox.add(

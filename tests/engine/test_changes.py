@@ -78,6 +78,8 @@ def test_who_did_what_when_from_what_to_what(system: TicketSystem) -> None:
         (at(2), "status", "grace", "review", "resolved"),
     ]
     assert [event.note for event in history(system, "escalated", "commented")] == ["The board asked.", comment.id]
+    promised = ['{"sla_hours":24}', '{"sla_hours":4}']
+    assert [event.detail for event in history(system, "priority", "escalated")] == promised
     assert all(event.key is None for event in rest), "none of these may happen once only"
 
 
@@ -137,7 +139,8 @@ def test_a_breach_is_written_with_its_event_and_its_message(system: TicketSystem
     change(system.database, "set_status", "t", "on_hold", hours=5)
     key = "t/resolution/1/breached/0/0"
     [event] = history(system, "breached")
-    assert event == Event("t", at(4), "breached", "system", "running", "breached", "resolution deadline", key)
+    detail = '{"detected_at":"2020-03-01T03:00:00+00:00"}'
+    assert event == Event("t", at(4), "breached", "system", "running", "breached", "resolution deadline", key, detail)
     [message] = rows_of(system.database, tables.outbox)
     assert message.pop("id") == 1
     assert message == {

@@ -26,6 +26,13 @@ class Event:
     note: str | None = None
     #: Set for what may happen once only.
     key: str | None = None
+    #: What a replay needs and the other fields have no place for, as JSON: the hours promised, when it was detected.
+    detail: str | None = None
+
+
+def detail(**facts: object) -> str:
+    """Write down what a replay needs to come to the same clock."""
+    return json.dumps(facts, separators=(",", ":"))
 
 
 def key(ticket_id: str, target: str, cycle: int, kind: str, level: int = 0, repeat: int = 0) -> str:

@@ -148,6 +148,8 @@ events = sa.Table(
     sa.Column("note", sa.Text),
     #: ticket/target/cycle/kind/level/repeat for what may happen once only (rule 8).
     sa.Column("key", sa.Text),
+    #: What a replay needs beyond the other columns, as JSON.
+    sa.Column("detail", sa.Text),
     sa.Index("events_of_ticket", "ticket_id", "at"),
 )
 
@@ -168,6 +170,19 @@ outbox = sa.Table(
     sa.Column("lease", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("sent_at", Instant),
+)
+
+audit_runs = sa.Table(
+    "audit_runs",
+    metadata,
+    sa.Column("id", _serial, sa.Identity(), primary_key=True),
+    sa.Column("finished_at", Instant, nullable=False),
+    #: The event up to which every ticket that changed was looked at.
+    sa.Column("event_id", sa.BigInteger, nullable=False),
+    #: Where the walk over all tickets goes on; empty at its beginning.
+    sa.Column("ticket_id", sa.Text, nullable=False),
+    sa.Column("checked", sa.Integer, nullable=False),
+    sa.Column("differences", sa.Integer, nullable=False),
 )
 
 
