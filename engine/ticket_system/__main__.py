@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ticket_system.commands import desk, figures, transfer, upkeep
+from ticket_system.commands import desk, figures, transfer, trust, upkeep
 from ticket_system.commands.terminal import Refused, clean
 from ticket_system.errors import (
     InvalidTransition,
@@ -47,6 +47,7 @@ app = typer.Typer(
 app.command()(desk.create)
 app.command()(desk.show)
 app.command("list")(desk.list_tickets)
+app.command()(trust.explain)
 app.command()(desk.assign)
 app.command()(desk.status)
 app.command()(desk.comment)

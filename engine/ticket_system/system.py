@@ -16,8 +16,12 @@ from ticket_system.reports import report
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK
+from ticket_system.sla.comparison import differences
+from ticket_system.sla.explain import as_json, explain
 from ticket_system.sla.policies import DEFAULT_CHAIN, DEFAULT_POLICY, Policy
-from ticket_system.storage import clocks, events, reports, rules, tickets
+from ticket_system.sla.replay import replay
+from ticket_system.sla.terms import under
+from ticket_system.storage import audits, clocks, events, reports, rules, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.events import Event
 from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket, check_status, check_whole
@@ -150,6 +154,20 @@ class TicketSystem:
         """Return everything that happened to a ticket, oldest first."""
         with self.database.read() as connection:
             return events.of_ticket(connection, ticket_id)
+
+    def explain(self, ticket_id: str, target: str | None = None) -> list[dict[str, Any]]:
+        """Return, for each clock of a ticket, the intervals and the events behind its due instant (rule 26).
+
+        It is made of the ticket's events alone; `differs` names what the stored clock says otherwise. Empty: the
+        ticket has no such clock.
+        """
+        with self.database.snapshot() as connection:
+            told, now = audits.of_ticket(connection, ticket_id), moment(connection)
+            if not told.facts and tickets.get(connection, ticket_id) is None:
+                raise TicketNotFound(ticket_id)
+        replayed = replay(ticket_id, told.facts, under(self.policy))
+        differs = differences(told.clocks, replayed)
+        return [as_json(one, now, differs) for one in explain(replayed, now, target)]
 
     def get_queue(
         self,

@@ -63,7 +63,11 @@ def _fields(stored: Clock | None, computed: Clock | None, *, on_record: bool) ->
     if (stored.breached_at is None) != (stored.detected_at is None):
         yield "detected_at", stored.detected_at, computed.detected_at
     if (stored.breached_at is not None) != on_record:
-        yield "event", *("a breach" if one else "no breach" for one in (stored.breached_at is not None, on_record))
+        yield "event", _breach(known=not on_record), _breach(known=on_record)
+
+
+def _breach(*, known: bool) -> str:
+    return "a breach" if known else "no breach"
 
 
 def _clock(clock: Clock | None) -> str:

@@ -87,6 +87,14 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """Open a transaction that only reads, and sees one moment in all its queries."""
+        with self.read() as connection:
+            # SQLite's readers do so by themselves.
+            level = "REPEATABLE READ" if self.dialect == "postgresql" else None
+            yield connection.execution_options(isolation_level=level) if level else connection
+
+    @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction; it is committed when the block ends and undone when the block raises."""
         with (
