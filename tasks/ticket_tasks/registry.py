@@ -18,6 +18,7 @@ from ticket_tasks.breaches import escalate, scan_breaches
 from ticket_tasks.intake import open_ticket
 from ticket_tasks.outbox import deliver_outbox
 from ticket_tasks.toolbox import Toolbox
+from ticket_tasks.upkeep import audit_clocks
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -53,6 +54,7 @@ JOBS = (
     ),
     Job(escalate, names.ESCALATE, names.CLOCK, soft_limit=45, hard_limit=60, every=5),
     Job(deliver_outbox, names.DELIVER_OUTBOX, names.DESK, soft_limit=180, hard_limit=240, every=5),
+    Job(audit_clocks, names.AUDIT_CLOCKS, names.DESK, soft_limit=60, hard_limit=90, every=600),
     Job(open_ticket, names.OPEN_TICKET, names.DESK, soft_limit=30, hard_limit=60, carries=True),
 )
 

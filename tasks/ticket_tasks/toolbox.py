@@ -48,6 +48,10 @@ class Toolbox:
     escalate_batch_size: int = 500
     #: How long one run of scan or escalate may go on draining; the next tick carries on.
     scan_budget_seconds: float = 20.0
+    #: Tickets per snapshot, those of the rotating sample per run, and how long one run may go on.
+    audit_batch_size: int = 500
+    audit_sample: int = 5000
+    audit_budget_seconds: float = 20.0
     deliver_batch_size: int = 10
     deliver_budget_seconds: float = 10.0
     #: Longer than sending one batch takes at its slowest, or two workers would take turns at the same letter.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -104,6 +104,21 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, styles: Sequ
         # Text, not markup: a title that reads "[red]" is shown as it is.
         drawn.add_row(*(Text(clean(cell)) for cell in row), style=styles[number] if styles else None)
     Console(highlight=False).print(drawn)
+
+
+@contextmanager
+def bar(about: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show a bar on a terminal, beside whatever the output is piped into; yields what moves it: done, of how many."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(clean(about), total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def zone_of(name: str) -> ZoneInfo | None:

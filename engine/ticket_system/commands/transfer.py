@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +13,7 @@ from ticket_system.commands.terminal import (
     DEFAULT_DATABASE,
     DatabaseOption,
     JsonOption,
+    bar,
     clean,
     open_system,
     say,
@@ -23,7 +22,7 @@ from ticket_system.commands.terminal import (
 from ticket_system.errors import InvalidTicket, StorageUnavailable
 
 if TYPE_CHECKING:
-    from ticket_system.imports.summary import ImportSummary, Progress
+    from ticket_system.imports.summary import ImportSummary
 
 SourceFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file to read.", show_default=False)]
 
@@ -40,7 +39,7 @@ def import_csv(file: SourceFile, database: DatabaseOption = DEFAULT_DATABASE, as
     """A spreadsheet saved as CSV: its first line names the columns, title and requester at least."""
     from ticket_system import imports
 
-    with open_system(database, create=True) as system, _progress(file) as progress:
+    with open_system(database, create=True) as system, bar(file.name) as progress:
         summary = imports.import_csv(system, file, progress=progress)
     _tell(summary, as_json=as_json)
 
@@ -55,7 +54,7 @@ def import_servicenow(
     """A ServiceNow incident event log: every event is applied at its own time."""
     from ticket_system import imports
 
-    with open_system(database, create=True) as system, _progress(file) as progress:
+    with open_system(database, create=True) as system, bar(file.name) as progress:
         summary = imports.import_servicenow(system, file, progress=progress, timezone=timezone)
     _tell(summary, as_json=as_json)
 
@@ -65,7 +64,7 @@ def import_legacy(file: SourceFile, database: DatabaseOption = DEFAULT_DATABASE,
     """A SQLite file of the earlier library, into another database. The file is only read."""
     from ticket_system import imports
 
-    with open_system(database, create=True) as system, _progress(file) as progress:
+    with open_system(database, create=True) as system, bar(file.name) as progress:
         summary = imports.import_legacy(system, file, progress=progress)
     _tell(summary, as_json=as_json)
 
@@ -104,26 +103,6 @@ def export(
         finally:
             partial.unlink(missing_ok=True)
     say(f"{number:,} {'ticket' if number == 1 else 'tickets'} written to {file}.")
-
-
-@contextmanager
-def _progress(file: Path) -> Iterator[Progress | None]:
-    """Show a bar on a terminal, beside whatever the output is piped into."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(clean(file.name), total=None)
-        yield _mover(lambda done, total: bars.update(task, completed=done, total=total))
-
-
-def _mover(update: Callable[[int, int], None]) -> Progress:
-    return update
 
 
 def _tell(summary: ImportSummary, *, as_json: bool) -> None:

@@ -47,6 +47,11 @@ def newest_event(connection: sa.Connection) -> int:
     return connection.execute(_NEWEST).scalar_one() or 0
 
 
+def count(connection: sa.Connection) -> int:
+    """Count the tickets."""
+    return connection.execute(_COUNT).scalar_one()
+
+
 def before_overlap(connection: sa.Connection, event_id: int, overlap: timedelta) -> int:
     """Return a number so far back that whatever was still being written then has been committed since.
 
@@ -93,6 +98,7 @@ def remember(connection: sa.Connection, reached: Mark, checked: int, differences
 
 _LAST_RUN = sa.select(audit_runs.c.event_id, audit_runs.c.ticket_id).order_by(audit_runs.c.id.desc()).limit(1)
 _NEWEST = sa.select(sa.func.max(events.c.id))
+_COUNT = sa.select(sa.func.count()).select_from(tickets)
 _BEFORE = (
     sa.select(events.c.id)
     .where(events.c.id <= sa.bindparam("event_id"), events.c.recorded_at < sa.bindparam("since", type_=Instant))
