@@ -184,9 +184,14 @@ def audit(
             )
         if report.found > len(report.differences):
             say(f"… and {report.found - len(report.differences):,} more.")
-        say(f"{report.checked:,} tickets checked, {report.found:,} differences.")
+        checked, found = _count(report.checked, "ticket"), _count(report.found, "difference")
+        say(f"{checked} checked, {found}.")
     if report.found:
         raise typer.Exit(1)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _at(text: str, zone: ZoneInfo | None) -> str:
