@@ -1,5 +1,6 @@
 """An explanation leaves no instant out, counts none twice, and comes to the promise exactly (26)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -7,17 +8,22 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.test_clocks_counted import Step as Move
 from tests.engine.test_clocks_counted import histories
 from tests.engine.test_replay import KEY, at, opened, told
+from tests.support.factories import a_ticket
+from ticket_system import TicketNotFound, TicketSystem
+from ticket_system.changes import Changes
 from ticket_system.sla import clocks as rules
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.explain import KINDS, Explanation, explain, without_clock
 from ticket_system.sla.replay import Replayed, Step
 from ticket_system.sla.terms import BUILT_IN, Fact, Terms
+from ticket_system.storage import tables
 
 START = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
@@ -162,6 +168,27 @@ def test_one_target_may_be_asked_for() -> None:
 def test_no_clock_has_a_reason() -> None:
     assert "closed" in without_clock('{"status":"closed"}')
     assert "does not tell" in without_clock(None)
+
+
+def test_the_front_door_explains_what_is_stored(system: TicketSystem) -> None:
+    now = datetime.now(UTC)
+    with system.database.write() as connection:
+        changes = Changes(connection)
+        changes.create(a_ticket(id="t", priority=2, sla_hours=24, created_at=now - timedelta(hours=30)))
+        changes.set_status("t", "on_hold", now=now - timedelta(hours=20))
+        changes.set_status("t", "in_progress", now=now - timedelta(hours=19))
+        changes.escalate("t", now=now - timedelta(hours=18))
+    [found] = system.explain("t")
+    assert json.loads(json.dumps(found)) == found
+    assert [part["kind"] for part in found["intervals"]] == ["open", "paused", "open", "overdue"]
+    assert (found["state"], found["policy"], found["calendar"], found["differs"]) == ("breached", "default", None, [])
+    with system.database.write() as connection:
+        connection.execute(sa.update(tables.clocks).values(cause="deadline"))
+    assert system.explain("t")[0]["differs"] == ["cause"]
+    assert system.explain("t", "next_response") == []
+    for unknown in ("no", "\x00", "\ud800"):
+        with pytest.raises(TicketNotFound):
+            system.explain(unknown)
 
 
 # --- calendars ---------------------------------------------------------------------------------------------------
