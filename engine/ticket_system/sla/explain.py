@@ -256,7 +256,7 @@ def _moved(step: Step) -> Iterator[Mark]:
     """Tell what a move of the ticket meant for its clock."""
     before, after, fact = step.before, step.after, step.fact
     old, new = _mode(before) if before else "", _mode(after)
-    moved = f"{fact.old} → {fact.new}"
+    moved = f"{fact.old} → {fact.new}" if fact.kind == "status" else fact.kind
     if after.state is ClockState.CANCELLED and before and before.state is not ClockState.CANCELLED:
         yield Mark(step.at, "cancelled", f"{moved}; counts nowhere", (20,))
     elif new == "stopped" and old != "stopped":
