@@ -332,7 +332,7 @@ class Changes:
         if self.alarms:
             outbox.add(
                 self.connection,
-                key=f"{key}/mail",
+                cause=key,
                 kind="breach",
                 ticket_id=after.ticket_id,
                 now=after.detected_at,

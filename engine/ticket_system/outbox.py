@@ -7,6 +7,9 @@
 Intent is committed before the outside is touched, the outcome after; no transaction is open in between. A lease that
 runs out before `begin_sending` is taken up again; after it, nobody can know whether the message arrived, so it is
 shown and not repeated.
+
+Destinations do not wait for each other: a claim takes one of each in turn, and one through which nothing gets rests,
+longer every time, without its queue being touched.
 """
 
 from __future__ import annotations
@@ -22,24 +25,27 @@ import sqlalchemy as sa
 from ticket_system.errors import TicketNotFound
 from ticket_system.storage import outbox, tickets
 from ticket_system.storage.database import Database, moment
-from ticket_system.storage.outbox import STATES, STUCK, OutboxRow
+from ticket_system.storage.outbox import MAIL, STATES, STUCK, OutboxRow, Rest, channel
 from ticket_system.tickets import Ticket, storable
 
 __all__ = [
-    "STATES", "STUCK", "OutboxRow", "begin_sending", "claim", "count", "delivered", "drop", "park", "postpone",
-    "retry", "rows", "ticket_of", "uncertain",
+    "MAIL", "STATES", "STUCK", "OutboxRow", "Rest", "begin_sending", "channel", "claim", "count", "delivered", "drop",
+    "park", "postpone", "release", "rest", "resting", "retry", "rows", "ticket_of", "uncertain",
 ]  # fmt: skip
 
 #: About two days of trying.
 MAX_ATTEMPTS = 18
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 4 * 3600.0
+# A destination that is away costs its timeout once in so long, and whoever waits for it no longer than that.
+_LONGEST_REST_SECONDS = 300.0
+_MANY = 30
 
 
 def claim(
     database: Database, *, limit: int = 20, lease_seconds: float = 60, now: datetime | None = None
 ) -> list[OutboxRow]:
-    """Take messages that are due, oldest first; they are ours until the lease runs out."""
+    """Take messages that are due, each destination in turn; they are ours until the lease runs out."""
     with database.write() as connection:
         at = now or moment(connection)
         outbox.give_up_lost(connection, at)
@@ -66,19 +72,62 @@ def begin_sending(
 
 
 def delivered(database: Database, row: OutboxRow, *, now: datetime | None = None) -> bool:
-    """Record that the message was accepted."""
+    """Record that the message was accepted; whatever kept its destination from answering is over."""
     with database.write() as connection:
         at = now or moment(connection)
+        outbox.wake(connection, outbox.channel(row.destination))
         return _move(connection, row, _HELD, "sent", sent_at=at, next_attempt_at=None, error=None)
 
 
-def postpone(database: Database, row: OutboxRow, error: str, *, now: datetime | None = None) -> datetime | None:
-    """Try again later, after a wait that doubles; after too many attempts park it, and return None."""
+def release(database: Database, rows: Sequence[OutboxRow]) -> int:
+    """Give back messages of one claim that were not begun: due again at once, the attempt not counted."""
+    if not rows:
+        return 0
+    with database.write() as connection:
+        return outbox.release(connection, [row.id for row in rows], holder=rows[0].lease or "")
+
+
+def rest(
+    database: Database,
+    destination: str,
+    error: str | None,
+    *,
+    seconds: float = 0,
+    now: datetime | None = None,
+) -> datetime:
+    """Let nobody try a destination for a while: longer with every failure in a row, `seconds` at least.
+
+    Without an error it only was slow: it rests for just those seconds. Returns when it is tried again.
+    """
+    name = outbox.channel(destination)
+    with database.write() as connection:
+        at = now or moment(connection)
+        before = outbox.resting(connection, name)
+        failures = (before[0].failures if before else 0) + (error is not None)
+        wait = timedelta(seconds=min(seconds, _LONGEST_WAIT_SECONDS))
+        if error is not None:
+            wait = max(wait, backoff(failures, longest_seconds=_LONGEST_REST_SECONDS))
+            error = storable(error[:_MAX_ERROR])
+        outbox.rest(connection, name, failures=min(failures, _MANY), until=at + wait, error=error)
+        return at + wait
+
+
+def resting(database: Database) -> list[Rest]:
+    """Return the channels through which nothing got at the last attempt."""
+    with database.read() as connection:
+        return [one for one in outbox.resting(connection) if one.failures]
+
+
+def postpone(
+    database: Database, row: OutboxRow, error: str, *, wait_seconds: float = 0, now: datetime | None = None
+) -> datetime | None:
+    """Try again later, after a wait that doubles, `wait_seconds` at least; after too many attempts park it: None."""
     if row.attempts >= MAX_ATTEMPTS:
         park(database, row, f"given up after {row.attempts} attempts: {error}")
         return None
     with database.write() as connection:
-        again = (now or moment(connection)) + backoff(row.attempts)
+        wait = max(backoff(row.attempts), timedelta(seconds=min(wait_seconds, _LONGEST_WAIT_SECONDS)))
+        again = (now or moment(connection)) + wait
         _move(connection, row, _HELD, "pending", next_attempt_at=again, lease=None, error=storable(error[:_MAX_ERROR]))
     return again
 
@@ -93,9 +142,9 @@ def uncertain(database: Database, row: OutboxRow, error: str) -> bool:
     return _set_aside(database, row, "uncertain", error)
 
 
-def backoff(attempts: int) -> timedelta:
+def backoff(attempts: int, *, longest_seconds: float = _LONGEST_WAIT_SECONDS) -> timedelta:
     """Return how long to wait after so many attempts: doubling, with jitter so that many do not come back at once."""
-    longest = min(_FIRST_WAIT_SECONDS * 2 ** (attempts - 1), _LONGEST_WAIT_SECONDS)
+    longest = min(_FIRST_WAIT_SECONDS * 2 ** (attempts - 1), longest_seconds)
     return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - nothing secret
 
 

@@ -22,6 +22,7 @@ from tests.support.factories import a_ticket, a_ticket_due_in
 from ticket_system import TicketSystem, imports, monitor, outbox
 from ticket_system.__main__ import main
 from ticket_system.storage import database as database_module
+from ticket_system.storage import schema
 
 
 @dataclass
@@ -402,12 +403,12 @@ class TestComingAndGoing:
     def test_a_legacy_file_is_upgraded_in_place(self, run: Run, tmp_path: Path) -> None:
         old_file(tmp_path / "tickets.db", [old_ticket("T")], [old_comment("c", "gone")])
         before = run("db", "version")
-        assert (before.status, before.out) == (1, "database none\nprogram  0002\n")
+        assert (before.status, before.out) == (1, f"database none\nprogram  {schema.HEAD}\n")
         done = run("db", "upgrade")
         assert done.out.startswith("1 tickets of the earlier library are converted; the file as it was: ")
         assert "tickets.db.before-upgrade\n1 comments and history rows belong to no ticket" in done.out
-        assert run("db", "upgrade").out == "The database is at schema 0002 already.\n"
-        assert run("db", "version", "--json").json == {"database": "0002", "program": "0002"}
+        assert run("db", "upgrade").out == f"The database is at schema {schema.HEAD} already.\n"
+        assert run("db", "version", "--json").json == {"database": schema.HEAD, "program": schema.HEAD}
 
 
 def test_what_is_stuck_is_shown_sent_again_or_dropped(run: Run) -> None:

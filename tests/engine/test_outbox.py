@@ -27,7 +27,7 @@ def at(seconds: float) -> datetime:
 def put(database: Database, number: int = 1, *, seconds: float = 0) -> None:
     with database.write() as connection:
         for index in range(number):
-            add(connection, key=f"k{index}", kind="breach", ticket_id="t", now=at(seconds + index))
+            add(connection, cause=f"k{index}", kind="breach", ticket_id="t", now=at(seconds + index))
 
 
 def claimed(database: Database, seconds: float = 0, *, limit: int = 20) -> list[OutboxRow]:
@@ -47,7 +47,7 @@ def stored(database: Database) -> dict[str, Any]:
 
 def test_a_claimed_message_is_leased_for_so_long(database: Database) -> None:
     row = one(database, 5)
-    assert (row.key, row.kind, row.ticket_id, row.state, row.attempts) == ("k0", "breach", "t", "leased", 1)
+    assert (row.key, row.kind, row.ticket_id, row.state, row.attempts) == ("k0/mail", "breach", "t", "leased", 1)
     assert (row.created_at, row.next_attempt_at, row.error, row.sent_at) == (START, at(5 + LEASE), None, None)
     assert row.lease
     assert stored(database) == {name: getattr(row, name) for name in stored(database)}
@@ -62,9 +62,9 @@ def test_nothing_is_claimed_before_its_time(database: Database) -> None:
 
 def test_the_oldest_are_claimed_first_and_no_more_than_asked_for(database: Database) -> None:
     put(database, 10)
-    assert [row.key for row in claimed(database, 100, limit=3)] == ["k0", "k1", "k2"]
-    assert [row.key for row in claimed(database, 100, limit=4)] == ["k3", "k4", "k5", "k6"]
-    assert [row.key for row in claimed(database, 100)] == ["k7", "k8", "k9"]
+    assert [row.key for row in claimed(database, 100, limit=3)] == ["k0/mail", "k1/mail", "k2/mail"]
+    assert [row.key for row in claimed(database, 100, limit=4)] == ["k3/mail", "k4/mail", "k5/mail", "k6/mail"]
+    assert [row.key for row in claimed(database, 100)] == ["k7/mail", "k8/mail", "k9/mail"]
 
 
 def test_a_second_message_under_a_key_is_not_written(database: Database) -> None:
@@ -224,8 +224,8 @@ def test_messages_are_counted_and_shown_by_state(database: Database) -> None:
     outbox.uncertain(database, second, "who knows")
     outbox.delivered(database, third)
     assert outbox.count(database) == {"pending": 3, "parked": 1, "uncertain": 1, "sent": 1}
-    assert [(row.key, row.error) for row in outbox.rows(database)] == [("k0", "550 no"), ("k1", "who knows")]
-    assert [row.key for row in outbox.rows(database, ("pending",), limit=2)] == ["k3", "k4"]
+    assert [(row.key, row.error) for row in outbox.rows(database)] == [("k0/mail", "550 no"), ("k1/mail", "who knows")]
+    assert [row.key for row in outbox.rows(database, ("pending",), limit=2)] == ["k3/mail", "k4/mail"]
     assert outbox.rows(database, ("it's nothing",)) == []
 
 
@@ -274,6 +274,6 @@ def test_claimers_never_share_a_message(database: Database, database_url: str, a
 def test_a_claim_does_not_wait_for_a_message_that_somebody_holds(database: Database) -> None:
     put(database, 3)
     with database.write() as person:
-        person.execute(sa.select(tables.outbox).where(tables.outbox.c.key == "k1").with_for_update())
-        assert [row.key for row in claimed(database, 100)] == ["k0", "k2"]
-    assert [row.key for row in claimed(database, 100)] == ["k1"]
+        person.execute(sa.select(tables.outbox).where(tables.outbox.c.key == "k1/mail").with_for_update())
+        assert [row.key for row in claimed(database, 100)] == ["k0/mail", "k2/mail"]
+    assert [row.key for row in claimed(database, 100)] == ["k1/mail"]

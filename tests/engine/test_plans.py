@@ -28,7 +28,7 @@ QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
     "queue": (lambda system: system.get_queue(), {"tickets_queue"}),
     "queue of a priority": (lambda system: system.get_queue(priority=1), {"tickets_queue"}),
     "queue of an agent": (lambda system: system.get_queue("ada"), {"tickets_of_assignee"}),
-    "outbox": (lambda system: outbox.claim(system.database), {"outbox_to_send"}),
+    "outbox": (lambda system: outbox.claim(system.database), {"outbox_to_send", "outbox_sending"}),
     "stuck messages": (lambda system: outbox.rows(system.database), {"outbox_stuck"}),
     "comments": (lambda system: system.get_comments("7"), {"comments_of_ticket"}),
     "history": (lambda system: system.get_history("7"), {"events_of_ticket"}),
@@ -46,6 +46,7 @@ SMALL = (
     "clocks_to_check",
     "clocks_overdue",
     "outbox_to_send",
+    "outbox_sending",
     "outbox_stuck",
 )
 
@@ -115,7 +116,8 @@ def plans_of(system: TicketSystem, ask: Callable[[TicketSystem], object]) -> str
 @pytest.mark.parametrize("database_url", ("sqlite-file", "postgresql"), indirect=True)
 def test_no_question_reads_a_whole_table(system: TicketSystem) -> None:
     fill(system.database)
-    names = [table.name for table in tables.metadata.sorted_tables]
+    # A row for each destination that is away: nothing to look up.
+    names = [table.name for table in tables.metadata.sorted_tables if table is not tables.rests]
     whole = "Seq Scan on {}" if system.database.dialect == "postgresql" else "SCAN {}"
     found = {}
     for question, (ask, indexes) in QUESTIONS.items():

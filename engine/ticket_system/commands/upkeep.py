@@ -97,13 +97,14 @@ def list_deliveries(
         say("No message is stuck." if state is None else "No message is in such a state.")
     else:
         table(
-            ("number", "state", "kind", "ticket", "attempts", "since", "error"),
+            ("number", "state", "kind", "ticket", "destination", "attempts", "since", "error"),
             [
                 (
                     str(one.id),
                     one.state,
                     one.kind,
                     one.ticket_id,
+                    one.destination,
                     str(one.attempts),
                     at(one.created_at, zone),
                     one.error or "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,15 +11,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ticket_system.storage.tables import named, one_of, outbox
+from ticket_system.storage.tables import Instant, named, one_of, outbox, rests
 
 #: Somebody has to look at these by hand.
 STUCK = ("parked", "uncertain")
 STATES = ("pending", "leased", "sending", "sent", "parked", "uncertain", "dropped")
 
 
-# The conditions of the two partial indexes, word for word: SQLite uses them for nothing less.
-_TO_SEND = one_of(outbox.c.state, ("pending", "leased", "sending"))
+#: To the assignee where that is a mail address, else to the desk.
+MAIL = "mail"
+
+# The conditions of the partial indexes, word for word: SQLite uses them for nothing less.
+_TO_SEND = one_of(outbox.c.state, ("pending", "leased"))
+_SENDING = outbox.c.state == named("sending")
 _STUCK = one_of(outbox.c.state, STUCK)
 
 
@@ -37,40 +42,121 @@ class OutboxRow:
     lease: str | None
     error: str | None
     sent_at: datetime | None
+    destination: str = MAIL
 
 
-def add(connection: sa.Connection, *, key: str, kind: str, ticket_id: str, now: datetime) -> None:
-    """Put a message beside its cause; a second one under the same key is not written."""
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A channel through which nothing gets at the moment: nobody tries before `until`."""
+
+    channel: str
+    failures: int
+    until: datetime
+    error: str | None
+
+
+def add(
+    connection: sa.Connection, *, cause: str, destination: str = MAIL, kind: str, ticket_id: str, now: datetime
+) -> None:
+    """Put a message beside its cause, which an event's key names; a second one to the same place is not written."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     new = dialect.insert(outbox).on_conflict_do_nothing(index_elements=[outbox.c.key])
-    row = {"key": key, "kind": kind, "ticket_id": ticket_id, "state": "pending", "attempts": 0}
-    connection.execute(new, row | {"created_at": now, "next_attempt_at": now})
+    row = {"key": f"{cause}/{destination}", "destination": destination, "kind": kind, "ticket_id": ticket_id}
+    connection.execute(new, row | {"state": "pending", "attempts": 0, "created_at": now, "next_attempt_at": now})
+
+
+def channel(destination: str) -> str:
+    """Return what fails as one: every `mail:…` goes through the same mail server."""
+    return destination.partition(":")[0]
 
 
 def give_up_lost(connection: sa.Connection, now: datetime) -> int:
     """Mark what was being sent when its sender vanished: it may have arrived, so it is shown and not repeated."""
-    lost = sa.update(outbox).where(_TO_SEND, outbox.c.state == named("sending"), outbox.c.next_attempt_at < now)
+    lost = sa.update(outbox).where(_SENDING, outbox.c.next_attempt_at < now)
     note = "the sender vanished while the message was being handed over; it may have arrived"
     return connection.execute(lost.values(state="uncertain", lease=None, next_attempt_at=None, error=note)).rowcount
 
 
 def claim(connection: sa.Connection, *, lease: str, until: datetime, now: datetime, limit: int) -> list[OutboxRow]:
-    """Take messages that are due, oldest first: new ones, and ones whose holder let the lease run out."""
-    due = (
-        sa.select(outbox.c.id)
-        .where(_TO_SEND, outbox.c.state != named("sending"), outbox.c.next_attempt_at <= now)
-        .order_by(outbox.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+    """Take messages that are due: new ones, and ones whose holder let the lease run out.
+
+    One of each destination that is not resting, oldest first, then a second of each, until there are enough: a long
+    queue for one never keeps the others from their turn. What waits for a resting one is not even read.
+    """
+    due = _due(limit, connection.dialect.name)
     taken = (
         sa.update(outbox)
-        .where(outbox.c.id.in_(due.scalar_subquery()))
+        .where(outbox.c.id.in_(sa.select(due.c.id)))
         .values(state="leased", attempts=outbox.c.attempts + 1, lease=lease, next_attempt_at=until)
         .returning(*outbox.c)
     )
-    rows = [_row(row) for row in connection.execute(taken)]
-    return sorted(rows, key=lambda row: row.id)
+    turns: Counter[str] = Counter()
+    rows: list[tuple[int, OutboxRow]] = []
+    for row in sorted((_row(row) for row in connection.execute(taken, {"now": now})), key=lambda row: row.id):
+        rows.append((turns[row.destination], row))
+        turns[row.destination] += 1
+    return [row for _, row in sorted(rows, key=lambda pair: (pair[0], pair[1].id))]
+
+
+def _due(limit: int, dialect: str) -> sa.CTE:
+    """Build the choice of due messages; cost follows the number of destinations and the limit, not the queues."""
+    now = sa.bindparam("now", type_=Instant)
+    first = sa.select(sa.func.min(outbox.c.destination).label("destination")).where(_TO_SEND)
+    waiting = first.cte("waiting", recursive=True)
+    later = sa.select(sa.func.min(outbox.c.destination)).where(_TO_SEND, outbox.c.destination > waiting.c.destination)
+    waiting = waiting.union_all(sa.select(later.scalar_subquery()).where(waiting.c.destination.is_not(None)))
+    through = sa.case(
+        (waiting.c.destination.startswith(f"{MAIL}:"), named(MAIL)),
+        else_=waiting.c.destination,
+    )
+    is_resting = sa.exists().where(rests.c.channel == through, rests.c.until > now)
+    awake = sa.select(waiting.c.destination).where(waiting.c.destination.is_not(None), ~is_resting).cte("awake")
+    oldest = (
+        sa.select(outbox.c.id, outbox.c.next_attempt_at)
+        .where(_TO_SEND, outbox.c.destination == awake.c.destination, outbox.c.next_attempt_at <= now)
+        .order_by(outbox.c.next_attempt_at)
+        .limit(limit)
+        .correlate(awake)
+    )
+    found: sa.FromClause
+    if dialect == "sqlite":
+        # It has no LATERAL; a list of keys for each destination comes to the same.
+        found = outbox.alias("found")
+        joined = sa.join(awake, found, found.c.id.in_(oldest.with_only_columns(outbox.c.id).scalar_subquery()))
+    else:
+        found = oldest.with_for_update(skip_locked=True).lateral("found")
+        joined = sa.join(awake, found, sa.true())
+    turn = sa.func.row_number().over(partition_by=awake.c.destination, order_by=found.c.next_attempt_at)
+    chosen = sa.select(found.c.id, found.c.next_attempt_at, turn.label("turn")).select_from(joined).subquery()
+    return sa.select(chosen.c.id).order_by(chosen.c.turn, chosen.c.next_attempt_at).limit(limit).cte("due")
+
+
+def release(connection: sa.Connection, ids: Sequence[int], *, holder: str) -> int:
+    """Give back what was taken and not begun: as if it had not been taken, and in its old place in the queue."""
+    mine = sa.update(outbox).where(outbox.c.id.in_(ids), outbox.c.lease == holder, outbox.c.state == "leased")
+    back = {"state": "pending", "attempts": outbox.c.attempts - 1, "lease": None}
+    return connection.execute(mine.values(next_attempt_at=outbox.c.created_at, **back)).rowcount
+
+
+def rest(connection: sa.Connection, name: str, *, failures: int, until: datetime, error: str | None) -> None:
+    """Let a channel rest until then; a later end that somebody else set stays."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    new = dialect.insert(rests).values(channel=name, failures=failures, until=until, error=error)
+    longer = sa.case((rests.c.until > new.excluded.until, rests.c.until), else_=new.excluded.until)
+    values = {"failures": new.excluded.failures, "until": longer, "error": new.excluded.error}
+    connection.execute(new.on_conflict_do_update(index_elements=[rests.c.channel], set_=values))
+
+
+def wake(connection: sa.Connection, *names: str) -> None:
+    """End the rest of channels: one answered, or a person said so."""
+    connection.execute(sa.delete(rests).where(rests.c.channel.in_(names)))
+
+
+def resting(connection: sa.Connection, *names: str) -> list[Rest]:
+    """Return the channels that rest, or rested and have not answered since; all, or those named."""
+    query = sa.select(*rests.c).order_by(rests.c.channel)
+    found = connection.execute(query.where(rests.c.channel.in_(names)) if names else query)
+    return [Rest(**row._mapping) for row in found]  # noqa: SLF001 - as below
 
 
 def move(
@@ -95,8 +181,11 @@ def count(connection: sa.Connection) -> dict[str, int]:
 def settle_by_hand(connection: sa.Connection, ids: Sequence[int], state: str, now: datetime) -> int:
     """Send stuck messages again, or drop them; others are left alone. Returns how many were changed."""
     retried = {"attempts": 0, "next_attempt_at": now} if state == "pending" else {"next_attempt_at": None}
-    stuck = sa.update(outbox).where(outbox.c.id.in_(ids), _STUCK)
-    return connection.execute(stuck.values(state=state, lease=None, **retried)).rowcount
+    stuck = sa.update(outbox).where(outbox.c.id.in_(ids), _STUCK).values(state=state, lease=None, **retried)
+    changed = [channel(row.destination) for row in connection.execute(stuck.returning(outbox.c.destination))]
+    if state == "pending":
+        wake(connection, *set(changed))
+    return len(changed)
 
 
 def _row(row: sa.Row[Any]) -> OutboxRow:

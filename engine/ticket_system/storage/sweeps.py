@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ticket_system.storage.outbox import MAIL
 from ticket_system.storage.tables import (
     Instant,
     clocks,
@@ -142,7 +143,8 @@ def _raised(priority: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
 def _notice(event: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
     """Say what goes out because of a breach."""
     return {
-        "key": event.key + named("/mail"),
+        "key": event.key + named(f"/{MAIL}"),
+        "destination": named(MAIL),
         "kind": named("breach"),
         "ticket_id": event.ticket_id,
         "state": named("pending"),

@@ -170,6 +170,18 @@ outbox = sa.Table(
     sa.Column("lease", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("sent_at", Instant),
+    #: A name, never a URL: `mail`, `mail:name@example.org`, or one that the worker's settings know. Ends the key.
+    sa.Column("destination", sa.Text, nullable=False, server_default="mail"),
+)
+
+#: Where nothing gets through at the moment, and until when nobody tries; destinations that are well have no row.
+rests = sa.Table(
+    "rests",
+    metadata,
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("failures", sa.SmallInteger, nullable=False),
+    sa.Column("until", Instant, nullable=False),
+    sa.Column("error", sa.Text),
 )
 
 audit_runs = sa.Table(
@@ -236,9 +248,12 @@ once_only = sa.Index(
     postgresql_where=sa.text("key IS NOT NULL"),
     sqlite_where=sa.text("key IS NOT NULL"),
 )
+# By destination first: what one destination has waiting is not walked to reach what the next has.
 _partial(
     "outbox_to_send",
+    outbox.c.destination,
     outbox.c.next_attempt_at,
-    where=sa.text("state IN ('pending', 'leased', 'sending')"),
+    where=sa.text("state IN ('pending', 'leased')"),
 )
+_partial("outbox_sending", outbox.c.next_attempt_at, where=sa.text("state = 'sending'"))
 _partial("outbox_stuck", outbox.c.id, where=sa.text("state IN ('parked', 'uncertain')"))
