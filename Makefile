@@ -34,6 +34,7 @@ lock: $(VENV)/installed  ## write deploy/locks anew; UPGRADE=1 takes the newest 
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev --output-file $(LOCKS)/dev.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra tasks --output-file $(LOCKS)/tasks.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --output-file $(LOCKS)/worker.txt
+	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra notify --output-file $(LOCKS)/notify.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --extra embedded --output-file $(LOCKS)/embedded.txt
 
 format: $(VENV)/installed  ## format, and mend what ruff can mend
