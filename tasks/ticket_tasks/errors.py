@@ -2,6 +2,7 @@
 
 JobError
 ├── Transient                               the weather: try again later
+│   └── Unreachable                         the weather for everything that goes there: let it rest
 ├── Rejected                                it will never work like this: do not try again
 ├── Uncertain                               it may have worked: a person has to look
 └── BrokerUnreachable (ConnectionError)     nothing was enqueued
@@ -15,7 +16,15 @@ class JobError(Exception):
 
 
 class Transient(JobError):
-    """The outside world is not in the mood right now; the same call may succeed later."""
+    """The outside world is not in the mood right now; the same call may succeed later, not before `wait_seconds`."""
+
+    def __init__(self, message: str, *, wait_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
+
+class Unreachable(Transient):
+    """The place itself is away: whatever else goes there would fail the same way, and is not tried for a while."""
 
 
 class Rejected(JobError):

@@ -6,7 +6,9 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from ticket_system import PRIORITY_LABELS, Ticket
+from ticket_system.outbox import MAIL
 from ticket_tasks.errors import Rejected
+from ticket_tasks.payloads import BreachFacts, TicketBreached
 from ticket_tasks.toolbox import Letter
 
 _BREACH = """\
@@ -30,8 +32,11 @@ _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+\.[^\s@<>,;
 _SUBJECT_LIMIT = 150
 
 
-def breach_letter(key: str, ticket: Ticket, mail_to: str | None) -> Letter:
-    """Return the letter that tells of a breach: to the assignee where that is a mail address, else to `mail_to`."""
+def breach_letter(key: str, ticket: Ticket, mail_to: str | None, destination: str = MAIL) -> Letter:
+    """Return the letter that tells of a breach.
+
+    By `mail` it goes to the assignee where that is a mail address, else to `mail_to`; by `mail:…` to that address.
+    """
     clock = ticket.clock
     if clock is None or clock.breached_at is None or clock.detected_at is None:
         raise Rejected("the ticket has no breach to tell of")
@@ -39,7 +44,7 @@ def breach_letter(key: str, ticket: Ticket, mail_to: str | None) -> Letter:
     subject = f"[{priority}] Overdue: {title}"
     return Letter(
         key=key,
-        to=ticket.assignee if is_address(ticket.assignee) else mail_to,
+        to=recipient(destination, ticket, mail_to),
         subject=subject if len(subject) <= _SUBJECT_LIMIT else subject[: _SUBJECT_LIMIT - 1] + "…",
         text=_BREACH.format(
             title=title,
@@ -53,7 +58,33 @@ def breach_letter(key: str, ticket: Ticket, mail_to: str | None) -> Letter:
             delay=duration(clock.detected_at - clock.breached_at),
         ),
         at=clock.detected_at,
+        facts=TicketBreached(
+            timestamp=clock.detected_at,
+            data=BreachFacts(
+                ticket_id=ticket.id,
+                priority=ticket.priority,
+                status=ticket.status,
+                assignee=ticket.assignee,
+                target=clock.target,
+                cycle=clock.cycle,
+                breached_at=clock.breached_at,
+                detected_at=clock.detected_at,
+                cause=clock.cause,
+            ),
+        ),
     )
+
+
+def recipient(destination: str, ticket: Ticket, mail_to: str | None) -> str | None:
+    """Return the mail address that a destination means; None where it means none."""
+    way, _, address = destination.partition(":")
+    if way != MAIL:
+        return None
+    if not address:
+        return ticket.assignee if is_address(ticket.assignee) else mail_to
+    if not is_address(address):
+        raise Rejected(f"{address!r} is not a plain mail address")
+    return address
 
 
 def one_line(text: str) -> str:

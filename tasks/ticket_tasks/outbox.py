@@ -1,4 +1,4 @@
-"""Deliver what the outbox holds, one letter at a time, so that one bad letter never stops the rest.
+"""Deliver what the outbox holds, one letter at a time, so that neither a bad letter nor a dead place stops the rest.
 
 Promised: a letter is handed to the mail system at most once per attempt, and an attempt is only repeated when the one
 before surely failed. Not promised: that a letter whose line broke halfway arrived, or did not; it becomes `uncertain`
@@ -16,11 +16,14 @@ import structlog
 from ticket_system import outbox
 from ticket_system.errors import StorageError, TicketSystemError
 from ticket_system.outbox import OutboxRow
-from ticket_tasks.errors import JobError, Rejected, Transient, Uncertain
+from ticket_tasks.errors import Rejected, Transient, Uncertain, Unreachable
 from ticket_tasks.letters import breach_letter
 from ticket_tasks.toolbox import Letter, Toolbox
 
 log = structlog.stdlib.get_logger(__name__)
+
+# A letter that takes longer keeps the letters to other places waiting.
+_SLOW_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,7 @@ def deliver_outbox(toolbox: Toolbox) -> Delivery:
         notices = outbox.claim(toolbox.database, limit=toolbox.deliver_batch_size, lease_seconds=toolbox.lease_seconds)
         if not notices:
             break
-        for notice in notices:
-            # Claimed and not begun when the time is up: its lease runs out, and a later run takes it.
-            if time.monotonic() >= stop_at:
-                break
-            outcomes[_deliver(toolbox, notice)] += 1
+        outcomes += _deliver_batch(toolbox, notices, stop_at)
     delivery = Delivery(**outcomes)
     if delivery.found:
         log.info("outbox.delivered", **outcomes)
@@ -64,8 +63,34 @@ def deliver_outbox(toolbox: Toolbox) -> Delivery:
     return delivery
 
 
-def _deliver(toolbox: Toolbox, notice: OutboxRow) -> str:
-    """Try one letter and record how it went."""
+def _deliver_batch(toolbox: Toolbox, notices: list[OutboxRow], stop_at: float) -> Counter[str]:
+    """Try each letter, except those to places that turn out to be away or slow; give back what was not begun."""
+    outcomes: Counter[str] = Counter()
+    resting: set[str] = set()
+    kept_back: list[OutboxRow] = []
+    others_wait = len({outbox.channel(notice.destination) for notice in notices}) > 1
+    for notice in notices:
+        channel, began_at = outbox.channel(notice.destination), time.monotonic()
+        if channel in resting or began_at >= stop_at:
+            kept_back.append(notice)
+            continue
+        outcome, error = _deliver(toolbox, notice)
+        outcomes[outcome] += 1
+        took = time.monotonic() - began_at
+        if isinstance(error, Unreachable):
+            until = outbox.rest(toolbox.database, channel, _reason(error), seconds=error.wait_seconds)
+            log.warning("destination.resting", destination=channel, error=_reason(error), until=until.isoformat())
+            resting.add(channel)
+        elif took >= _SLOW_SECONDS and others_wait:
+            # It may have half of this worker's time, and no more.
+            outbox.rest(toolbox.database, channel, None, seconds=took)
+            resting.add(channel)
+    outbox.release(toolbox.database, kept_back)
+    return outcomes
+
+
+def _deliver(toolbox: Toolbox, notice: OutboxRow) -> tuple[str, Exception | None]:
+    """Try one letter and record how it went; what kept it from being sent, if anything."""
     begun = False
 
     def begin() -> None:
@@ -76,35 +101,38 @@ def _deliver(toolbox: Toolbox, notice: OutboxRow) -> str:
 
     try:
         letter = _write(toolbox, notice)
-        toolbox.mailer.send(letter, before_data=begin)
+        if outbox.channel(notice.destination) == outbox.MAIL:
+            toolbox.mailer.send(letter, before_data=begin)
+        else:
+            toolbox.notifier.send(notice.destination, letter, before_data=begin)
     except StorageError:
         raise
-    except _LeaseLost:
+    except _LeaseLost as error:
         log.warning("notice.lost", **_who(notice))
-        return "lost"
+        return "lost", error
     except Transient as error:
-        return _postpone(toolbox, notice, error)
+        return _postpone(toolbox, notice, error), error
     except Uncertain as error:
-        return _doubt(toolbox, notice, error)
+        return _doubt(toolbox, notice, error), error
     except (Rejected, TicketSystemError) as error:
-        return _park(toolbox, notice, error)
+        return _park(toolbox, notice, error), error
     except Exception as error:
         # A bug, not the weather: loud, and out of the way of the letters behind it.
         log.exception("notice.failed", **_who(notice))
-        return _doubt(toolbox, notice, error) if begun else _park(toolbox, notice, error)
+        return (_doubt if begun else _park)(toolbox, notice, error), error
     outbox.delivered(toolbox.database, notice)
     log.info("notice.delivered", **_who(notice))
-    return "sent"
+    return "sent", None
 
 
 def _write(toolbox: Toolbox, notice: OutboxRow) -> Letter:
     if notice.kind != "breach":
         raise Rejected(f"nobody knows how to write a notice of the kind {notice.kind!r}")
-    return breach_letter(notice.key, outbox.ticket_of(toolbox.database, notice), toolbox.mail_to)
+    return breach_letter(notice.key, outbox.ticket_of(toolbox.database, notice), toolbox.mail_to, notice.destination)
 
 
-def _postpone(toolbox: Toolbox, notice: OutboxRow, error: JobError) -> str:
-    again_at = outbox.postpone(toolbox.database, notice, _reason(error))
+def _postpone(toolbox: Toolbox, notice: OutboxRow, error: Transient) -> str:
+    again_at = outbox.postpone(toolbox.database, notice, _reason(error), wait_seconds=error.wait_seconds)
     if again_at is None:
         log.error("notice.parked", **_who(notice), error=_reason(error), hint="tried too often")
         return "parked"
@@ -125,7 +153,12 @@ def _doubt(toolbox: Toolbox, notice: OutboxRow, error: Exception) -> str:
 
 
 def _who(notice: OutboxRow) -> dict[str, object]:
-    return {"key": notice.key, "ticket_id": notice.ticket_id, "delivery_attempt": notice.attempts}
+    return {
+        "key": notice.key,
+        "ticket_id": notice.ticket_id,
+        "destination": notice.destination,
+        "delivery_attempt": notice.attempts,
+    }
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""One model per message that carries anything."""
+"""One model per message that carries anything: those that come in, and those that webhooks send out."""
 
 from __future__ import annotations
 
@@ -30,3 +30,35 @@ class OpenTicket(BaseModel):
     tags: tuple[Line, ...] = ()
     #: When the request came in; None: when the job runs. Naive moments are taken as UTC.
     created_at: datetime | None = None
+
+
+class BreachFacts(BaseModel):
+    """What is certain about a breach. Ids, numbers and moments: nothing that a customer wrote leaves the house."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ticket_id: str
+    #: As they stand when the message is sent.
+    priority: int
+    status: str
+    assignee: str | None
+    #: Which clock: its target, and how often that target has started on this ticket.
+    target: str
+    cycle: int
+    #: The deadline, and when it was noticed that it had passed.
+    breached_at: datetime
+    detected_at: datetime
+    #: `deadline` passed, or a `retarget` put it into the past.
+    cause: str | None
+
+
+class TicketBreached(BaseModel):
+    """The body of a webhook, as the Standard Webhooks specification lays it out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["ticket.breached"] = "ticket.breached"
+    #: Of `data`. A field may be added under the same number; a field that goes or changes its meaning makes a new one.
+    version: Literal[1] = 1
+    timestamp: datetime
+    data: BreachFacts

@@ -9,19 +9,23 @@ from typing import Protocol
 
 from ticket_system import TicketSystem
 from ticket_system.storage.database import Database
+from ticket_tasks.payloads import TicketBreached
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message to one person, before any mail system dressed it."""
+    """A message, before any mail system, chat or webhook dressed it."""
 
     #: The same for every attempt at the same message; becomes its Message-ID.
     key: str
+    #: A mail address, where it goes by mail.
     to: str | None
     subject: str
     text: str
     #: When its cause happened, not when it was sent: a repeat carries the same date.
     at: datetime
+    #: The same for a program to read.
+    facts: TicketBreached | None = None
 
 
 class Mailer(Protocol):
@@ -36,12 +40,24 @@ class Mailer(Protocol):
         """Deliver one letter."""
 
 
+class Notifier(Protocol):
+    """The port to every other place: chats, pagers, webhooks, each known by a name.
+
+    Promises what `Mailer` promises, and raises `Unreachable` where the place itself is away. No error it raises holds
+    anything of the place's address or secrets: errors are stored and logged.
+    """
+
+    def send(self, destination: str, letter: Letter, *, before_data: Callable[[], None]) -> None:
+        """Deliver one letter to the place of that name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Toolbox:
     """Everything a job may touch; made once per process, never across a fork."""
 
     system: TicketSystem
     mailer: Mailer
+    notifier: Notifier
     #: Gets the notices of tickets whose assignee is no mail address.
     mail_to: str | None = None
     scan_batch_size: int = 1000

@@ -1,13 +1,20 @@
+import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from tests.support.factories import a_ticket_due_in
-from tests.support.mailers import KeepingMailer
+from tests.support.mailers import KeepingMailer, KeepingNotifier
 from ticket_system import outbox
+from ticket_system.storage import tables
+from ticket_system.storage.database import moment
+from ticket_system.storage.outbox import add
+from ticket_tasks import outbox as jobs
 from ticket_tasks.breaches import scan_breaches
-from ticket_tasks.errors import Rejected, Transient, Uncertain
+from ticket_tasks.errors import Rejected, Transient, Uncertain, Unreachable
 from ticket_tasks.outbox import deliver_outbox
 from ticket_tasks.toolbox import Toolbox
 
@@ -18,6 +25,17 @@ def late(toolbox: Toolbox) -> Toolbox:
     toolbox.system.create_tickets([a_ticket_due_in(-seconds) for seconds in (5, 4, 3)])
     scan_breaches(toolbox)
     return toolbox
+
+
+def put(toolbox: Toolbox, destination: str, number: int) -> None:
+    """More notices of the same breaches, for another place; they have waited since before the mail."""
+    tickets = toolbox.system.get_breached_tickets()
+    with toolbox.database.write() as connection:
+        for index in range(number):
+            ticket_id = tickets[index % len(tickets)]["ticket_id"]
+            since = moment(connection) - timedelta(hours=1)
+            cause = f"{ticket_id}/{index}"
+            add(connection, cause=cause, destination=destination, kind="breach", ticket_id=ticket_id, now=since)
 
 
 def states(toolbox: Toolbox) -> dict[str, int]:
@@ -101,3 +119,114 @@ def test_a_notice_of_an_unknown_kind_is_parked(late: Toolbox, monkeypatch: pytes
         outbox, "claim", lambda *args, **more: [replace(row, kind="pigeon") for row in claim(*args, **more)]
     )
     assert deliver_outbox(late).parked == 3
+
+
+# --- places do not wait for each other ---------------------------------------------------------------------------
+
+
+def test_a_notice_goes_where_its_destination_says(
+    late: Toolbox, mailer: KeepingMailer, notifier: KeepingNotifier
+) -> None:
+    put(late, "slack", 1)
+    put(late, "mail:boss@example.org", 1)
+    assert deliver_outbox(late).sent == 5
+    assert sorted(letter.to or "" for letter in mailer.letters) == ["boss@example.org", *["desk@example.com"] * 3]
+    [(name, letter)] = notifier.letters
+    assert (name, letter.to) == ("slack", None)
+    assert letter.facts is not None
+    assert letter.facts.data.target == "resolution"
+
+
+def test_an_address_that_is_none_is_parked(late: Toolbox) -> None:
+    put(late, "mail:boss@example.org, all@example.org", 1)
+    assert deliver_outbox(late).parked == 1
+
+
+def test_a_dead_place_is_tried_once_and_delays_nobody(
+    late: Toolbox, mailer: KeepingMailer, notifier: KeepingNotifier
+) -> None:
+    put(late, "slack", 40)
+    put(late, "pager", 3)
+    notifier.away = {"slack"}
+    with capture_logs() as lines:
+        delivery = deliver_outbox(replace(late, deliver_batch_size=5))
+    assert (delivery.sent, delivery.postponed) == (6, 1)
+    assert notifier.tried.count("slack") == 1
+    assert len(mailer.letters) == 3
+    assert deliver_outbox(late).found == 0, "it rests"
+    assert states(late) == {"sent": 6, "pending": 40}
+    assert sum(row.attempts for row in outbox.rows(late.database, ("pending",))) == 1, (
+        "what was not tried costs nothing"
+    )
+    [resting] = [line for line in lines if line["event"] == "destination.resting"]
+    assert (resting["destination"], resting["error"]) == ("slack", "connection refused")
+
+
+def test_a_place_that_answers_again_gets_everything(late: Toolbox, notifier: KeepingNotifier) -> None:
+    put(late, "slack", 12)
+    notifier.away = {"slack"}
+    deliver_outbox(late)
+    notifier.away = set()
+    outbox.rest(late.database, "slack", None)
+    with late.database.write() as connection:
+        connection.execute(sa.update(tables.rests).values(until=moment(connection)))
+    deliver_outbox(late)
+    assert len(notifier.letters) == 11, "the one that was tried waits for its own next attempt"
+    assert outbox.resting(late.database) == []
+
+
+def test_a_dead_mail_server_rests_all_mail_and_nothing_else(
+    late: Toolbox, mailer: KeepingMailer, notifier: KeepingNotifier
+) -> None:
+    put(late, "mail:boss@example.org", 4)
+    put(late, "slack", 4)
+    mailer.before.append(Unreachable("connect: nothing listens there"))
+    delivery = deliver_outbox(late)
+    assert (delivery.sent, delivery.postponed) == (4, 1)
+    assert (len(mailer.letters), len(notifier.letters)) == (0, 4)
+
+
+def test_a_slow_place_gives_way_to_the_others(
+    late: Toolbox, mailer: KeepingMailer, notifier: KeepingNotifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_SLOW_SECONDS", 0.05)
+    put(late, "slack", 40)
+    notifier.slow = {"slack": 0.2}
+    deliver_outbox(replace(late, deliver_budget_seconds=0.3))
+    assert len(mailer.letters) == 3
+    assert len(notifier.letters) <= 2
+    assert outbox.resting(late.database) == [], "slow is not broken"
+
+
+def test_a_slow_place_that_is_alone_is_not_held_back(
+    toolbox: Toolbox, notifier: KeepingNotifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_SLOW_SECONDS", 0.0)
+    toolbox.system.create_tickets([a_ticket_due_in(-5)])
+    scan_breaches(toolbox)
+    deliver_outbox(toolbox)
+    put(toolbox, "slack", 5)
+    deliver_outbox(toolbox)
+    assert len(notifier.letters) == 5
+
+
+def test_what_is_not_begun_in_time_is_given_back_at_once(late: Toolbox, notifier: KeepingNotifier) -> None:
+    put(late, "slack", 5)
+    notifier.slow = {"slack": 0.3}
+    deliver_outbox(replace(late, deliver_budget_seconds=0.1))
+    assert "leased" not in states(late)
+    began = time.monotonic()
+    notifier.slow = {}
+    deliver_outbox(late)
+    assert states(late) == {"sent": 8}
+    assert time.monotonic() - began < 2
+
+
+def test_a_place_may_ask_for_more_time(late: Toolbox, mailer: KeepingMailer) -> None:
+    mailer.before.append(Transient("try in a quarter of an hour", wait_seconds=900))
+    deliver_outbox(late)
+    [row] = outbox.rows(late.database, ("pending",))
+    with late.database.read() as connection:
+        now = moment(connection)
+    assert row.next_attempt_at is not None
+    assert timedelta(seconds=890) < row.next_attempt_at - now <= timedelta(seconds=900)

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.factories import a_ticket_due_in
-from tests.support.mailers import KeepingMailer
+from tests.support.mailers import KeepingMailer, KeepingNotifier
 from ticket_system import StorageUnavailable, TicketSystem
 from ticket_tasks.toolbox import Toolbox
 from ticket_worker import rounds as module
@@ -17,7 +17,7 @@ from ticket_worker.rounds import one_round, rounds
 @pytest.fixture
 def toolbox(tmp_path: Path) -> Iterator[Toolbox]:
     with TicketSystem(tmp_path / "tickets.db") as system:
-        yield Toolbox(system=system, mailer=KeepingMailer())
+        yield Toolbox(system=system, mailer=KeepingMailer(), notifier=KeepingNotifier())
 
 
 @pytest.fixture(autouse=True)
