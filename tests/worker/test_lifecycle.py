@@ -4,9 +4,12 @@ import pytest
 
 from tests.support.postgres import create_database, drop_database
 from ticket_system import SchemaOutdated, StorageUnavailable
+from ticket_worker.chat import ChatSender
 from ticket_worker.database import prepare_database
-from ticket_worker.lifecycle import Workshop, build_mailer
+from ticket_worker.destinations import ChatPlace
+from ticket_worker.lifecycle import Workshop, build_mailer, build_notifier
 from ticket_worker.mail import ConsoleMailer, SmtpMailer
+from ticket_worker.notify import ConsoleNotifier, NamedNotifier
 from ticket_worker.settings import read_settings
 
 
@@ -51,3 +54,10 @@ def test_a_server_with_an_older_schema_is_refused_with_what_to_do(postgres_serve
 def test_a_database_that_is_not_there_is_named() -> None:
     with pytest.raises(StorageUnavailable):
         prepare_database(read_settings(database_url="postgresql://u:hush@127.0.0.1:1/x"))
+
+
+def test_the_settings_choose_the_notifier() -> None:
+    assert build_notifier(read_settings()) == ConsoleNotifier()
+    live = build_notifier(read_settings(destinations='ops = "json://x"', notify_timeout_seconds=3))
+    assert isinstance(live, NamedNotifier)
+    assert live.senders["ops"] == ChatSender(ChatPlace("ops", "json://x"), 3)

@@ -86,6 +86,38 @@ def test_check_finds_everything_in_place(tmp_path: Path, redis_url: str, monkeyp
     assert result.exit_code == 0
 
 
+def test_check_names_destinations_and_never_their_addresses(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TicketSystem(tmp_path / "tickets.db").close()
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    places = tmp_path / "destinations.toml"
+    places.write_text(
+        'ops = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"\n'
+        'bad = "pigeon://Hu5hHu5h"\n'
+        f'crm = {{ webhook = "http://127.0.0.1:1/Hu5hHu5h", secret = "{secret}" }}\n'
+    )
+    places.chmod(0o600)
+    monkeypatch.setenv("TICKETS_DATABASE_URL", "tickets.db")
+    monkeypatch.setenv("TICKETS_REDIS_URL", redis_url)
+    monkeypatch.setenv("TICKETS_DESTINATIONS_FILE", str(places))
+    result = call("check", "--json")
+    found = {one["what"]: (one["is_ok"], one["detail"]) for one in json.loads(result.stdout)}
+    assert found["destination ops"] == (True, "apprise, Slack, not called")
+    assert found["destination bad"] == (False, "its address is none that apprise knows")
+    assert found["destination crm"][0] is False
+    assert found["settings"][0] is True
+    assert result.exit_code == 1
+    for hidden in ("Hu5hHu5h", "T1JJ3T3L2", secret):
+        assert hidden not in result.output
+    places.chmod(0o644)
+    result = call("check", "--json")
+    assert "has mode 0644 and holds secrets" in json.loads(result.stdout)[0]["detail"]
+    assert "setting.exposed" in result.stderr
+    monkeypatch.setenv("TICKETS_NOTIFY", "console")
+    assert "to the log (TICKETS_NOTIFY=console)" in call("check", "--json").stdout
+
+
 def test_check_names_what_is_missing_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKETS_DATABASE_URL", "postgresql://u:hush@127.0.0.1:1/x")
     monkeypatch.setenv("TICKETS_REDIS_URL", "redis://:hush@127.0.0.1:1/0")

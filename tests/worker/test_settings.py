@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ticket_worker.errors import SettingsError
-from ticket_worker.settings import Settings, read_settings, spelling_hints, variable
+from ticket_worker.settings import Settings, exposed_files, read_settings, spelling_hints, variable
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +68,8 @@ def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         ("TICKETS_MAIL_TO", "a@example.com\nBcc: b@example.com", "name@domain"),
         ("TICKETS_REDIS_URL", "http://broker", "redis://"),
         ("TICKETS_SMTP_STARTTLS", "perhaps", "true or false"),
+        ("TICKETS_NOTIFY", "pigeon", "console or live"),
+        ("TICKETS_DESTINATIONS", "ops = 5", "ops: neither an apprise URL"),
     ),
 )
 def test_an_error_is_one_line_with_the_name_and_what_is_expected(
@@ -136,3 +138,39 @@ def test_the_example_file_names_every_setting_and_its_default() -> None:
     for name, default in defaults.items():
         if default:
             assert shown[name].lower() in {default.lower(), default.lower().removesuffix(".0")}, name
+
+
+def test_destinations_come_from_a_file_and_are_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "places.toml").write_text('ops = "slack://Hu5hHu5h"')
+    monkeypatch.setenv("TICKETS_DESTINATIONS_FILE", str(tmp_path / "places.toml"))
+    settings = read_settings()
+    assert list(settings.places) == ["ops"]
+    assert "Hu5h" not in repr(settings)
+    (tmp_path / "places.toml").write_text('ops = "Hu5hHu5h"')
+    (problem,) = problems()
+    assert "Hu5h" not in problem
+
+
+@pytest.mark.parametrize(
+    ("given", "is_live"),
+    (
+        ({}, False),
+        ({"destinations": 'ops = "x://y"'}, True),
+        ({"mail": "smtp", "mail_to": "desk@example.com"}, True),
+        ({"destinations": 'ops = "x://y"', "notify": "console"}, False),
+        ({"notify": "live"}, True),
+    ),
+)
+def test_notices_go_out_where_anything_goes_out(given: dict[str, str], is_live: bool) -> None:
+    assert read_settings(**given).is_live is is_live
+
+
+def test_a_file_of_secrets_that_others_may_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = tmp_path / "places.toml"
+    places.write_text("")
+    monkeypatch.setenv("TICKETS_DESTINATIONS_FILE", str(places))
+    for mode, found in ((0o600, 0), (0o400, 0), (0o640, 1), (0o604, 1)):
+        places.chmod(mode)
+        assert len(exposed_files()) == found
+    monkeypatch.setenv("TICKETS_DESTINATIONS_FILE", "/nowhere")
+    assert exposed_files() == []

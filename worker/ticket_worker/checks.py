@@ -10,10 +10,12 @@ from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.errors import JobError
 from ticket_worker.broker import broker_name, broker_problem
+from ticket_worker.destinations import Mask, secrets_of
 from ticket_worker.errors import SettingsError
 from ticket_worker.lifecycle import build_mailer
 from ticket_worker.mail import SmtpMailer
-from ticket_worker.settings import Settings, spelling_hints
+from ticket_worker.notify import sender_for
+from ticket_worker.settings import Settings, exposed_files, spelling_hints
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,11 @@ class Finding:
 
 def run_checks(settings: Settings) -> list[Finding]:
     """Return what was found, one line each; takes a few seconds at most."""
-    return [finding for check in (_settings, _database, _broker, _mail) for finding in check(settings)]
+    return [finding for check in (_settings, _database, _broker, _mail, _places) for finding in check(settings)]
 
 
 def _settings(_settings: Settings) -> Iterator[Finding]:
-    hints = spelling_hints()
+    hints = [*spelling_hints(), *exposed_files()]
     yield Finding("settings", not hints, "; ".join(hints) or "complete")
 
 
@@ -69,7 +71,8 @@ def _undelivered(database: Database) -> str:
     # Not a reason to call the fleet unfit: a person has to decide about these, and the rest goes on.
     stuck = {state: counts[state] for state in ("parked", "uncertain") if counts.get(state)}
     waiting = f"{counts.get('pending', 0)} notices waiting"
-    return ", ".join([waiting, *(f"{count} {state}: see `tickets outbox`" for state, count in stuck.items())])
+    away = [f"{one.channel} does not answer: {one.error}" for one in outbox.resting(database)]
+    return ", ".join([waiting, *(f"{count} {state}: see `tickets outbox`" for state, count in stuck.items()), *away])
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -94,3 +97,18 @@ def _mail(settings: Settings) -> Iterator[Finding]:
         yield Finding("mail", is_ok=False, detail=str(error))
     else:
         yield Finding("mail", is_ok=True, detail=f"{settings.smtp_host}:{settings.smtp_port}")
+
+
+def _places(settings: Settings) -> Iterator[Finding]:
+    """Look at each destination without sending anything; say its name, never its address."""
+    if settings.places and not settings.is_live:
+        yield Finding("destinations", is_ok=True, detail="to the log (TICKETS_NOTIFY=console)")
+    mask = Mask(secrets_of(settings.places))
+    for name, place in settings.places.items():
+        try:
+            sender = sender_for(place, settings.notify_timeout_seconds)
+            found = sender.look()
+        except (JobError, SettingsError) as error:
+            yield Finding(f"destination {name}", is_ok=False, detail=mask(str(error)))
+        else:
+            yield Finding(f"destination {name}", is_ok=True, detail=found)

@@ -12,10 +12,14 @@ from celery.app.task import Task
 from ticket_system import TicketSystem
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
-from ticket_tasks.toolbox import Mailer, Toolbox
+from ticket_tasks.toolbox import Mailer, Notifier, Toolbox
+from ticket_worker import notify
 from ticket_worker.database import prepare_database
+from ticket_worker.destinations import secrets_of
+from ticket_worker.errors import SettingsError
 from ticket_worker.logging import configure_logging
 from ticket_worker.mail import ConsoleMailer, SmtpMailer
+from ticket_worker.notify import ConsoleNotifier
 from ticket_worker.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -46,6 +50,7 @@ def build_toolbox(settings: Settings) -> Toolbox:
     return Toolbox(
         system=TicketSystem(Database(settings.database, pool_size=1)),
         mailer=build_mailer(settings),
+        notifier=build_notifier(settings),
         mail_to=settings.mail_to,
         scan_batch_size=settings.scan_batch_size,
         escalate_batch_size=settings.escalate_batch_size,
@@ -70,17 +75,25 @@ def build_mailer(settings: Settings) -> Mailer:
     )
 
 
+def build_notifier(settings: Settings) -> Notifier:
+    """Return the notifier that the settings name, or raise SettingsError."""
+    if not settings.is_live:
+        return ConsoleNotifier()
+    return notify.connect(settings.places, timeout_seconds=settings.notify_timeout_seconds)
+
+
 def connect_signals(workshop: Workshop) -> None:
     """Tie the toolbox and the log to the life of Celery's processes."""
     settings = workshop.settings
 
     def configure(**_: object) -> None:
-        configure_logging(settings.log_level, settings.log_format)
+        configure_logging(settings.log_level, settings.log_format, hidden=secrets_of(settings.places))
 
     def prepare(**_: object) -> None:
         try:
+            build_notifier(settings)
             prepare_database(settings)
-        except StorageError as error:
+        except (SettingsError, StorageError) as error:
             log.error("worker.refused", error=str(error))  # noqa: TRY400 - the sentence is the message
             # Celery swallows errors of its signal handlers, not an exit.
             raise SystemExit(1) from error

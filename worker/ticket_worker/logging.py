@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-_MASK = "***"
+from ticket_worker.destinations import MASK, Mask
+
+_MASK = MASK
 _SECRET_KEY = re.compile(r"password|passwd|secret|token|api_?key|authorization|credential", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
 
@@ -24,10 +26,12 @@ _CHATTY = (
     "sqlalchemy.engine",
     "alembic",
 )
+#: Write whole addresses, tokens included, at `debug`.
+_INDISCREET = ("apprise", "requests", "urllib3")
 
 
-def configure_logging(level: str = "info", style: str = "auto") -> None:
-    """Send every line of this process to stderr in one shape; may be called again."""
+def configure_logging(level: str = "info", style: str = "auto", *, hidden: Iterable[str] = ()) -> None:
+    """Send every line of this process to stderr in one shape, `hidden` strings masked; may be called again."""
     coloured = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -41,6 +45,7 @@ def configure_logging(level: str = "info", style: str = "auto") -> None:
         # Before redaction: a traceback, too, may quote a URL. And no variables in it, whatever they are called.
         structlog.processors.format_exc_info,
         redact,
+        _Hide(hidden),
         _told_first,
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
@@ -55,6 +60,8 @@ def configure_logging(level: str = "info", style: str = "auto") -> None:
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+    for name in _INDISCREET:
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[
@@ -73,6 +80,30 @@ def configure_logging(level: str = "info", style: str = "auto") -> None:
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Mask passwords in URLs, wherever they stand, and every value whose name says that it is a secret."""
     return {key: _MASK if _SECRET_KEY.search(key) else _redacted(value) for key, value in event.items()}
+
+
+class _Hide:
+    """Masks strings that are secret by themselves, wherever they stand."""
+
+    def __init__(self, hidden: Iterable[str]) -> None:
+        self._mask = Mask(hidden)
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {key: self._masked(value) for key, value in event.items()}
+
+    def _masked(self, value: Any) -> Any:
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case str():
+                return self._mask(value)
+            case Mapping():
+                return {key: self._masked(item) for key, item in value.items()}
+            case list() | tuple():
+                return [self._masked(item) for item in value]
+            case _:
+                # What the renderer would make of it.
+                return self._mask(repr(value))
 
 
 def _told_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -14,7 +14,7 @@ from email.policy import SMTP
 
 import structlog
 
-from ticket_tasks.errors import JobError, Rejected, Transient, Uncertain
+from ticket_tasks.errors import JobError, Rejected, Transient, Uncertain, Unreachable
 from ticket_tasks.toolbox import Letter
 
 log = structlog.stdlib.get_logger(__name__)
@@ -95,7 +95,7 @@ class SmtpMailer:
         server = smtplib.SMTP(timeout=self.timeout_seconds)
         try:
             # A refusal up to here is about us, not about the letter: a wrong password must not park the whole outbox.
-            with _unsent("connect", refused=Transient):
+            with _unsent("connect", otherwise=Unreachable):
                 _expect((_READY,), "connect", server.connect(self.host, self.port))
                 server.ehlo_or_helo_if_needed()
                 if self.starttls:
@@ -125,17 +125,17 @@ def as_bytes(letter: Letter, sender: str) -> bytes:
 
 
 @contextmanager
-def _unsent(phase: str, refused: type[JobError] | None = None) -> Iterator[None]:
-    """Translate what goes wrong while nothing has left the house; `refused` replaces what a refusal would be."""
+def _unsent(phase: str, otherwise: type[Transient] | None = None) -> Iterator[None]:
+    """Translate what goes wrong while nothing has left the house; `otherwise` replaces what it would be."""
     try:
         yield
     except smtplib.SMTPResponseException as error:
         refusal = _refusal(phase, error.smtp_code, error.smtp_error)
-        raise (refused(str(refusal)) if refused else refusal) from error
+        raise (otherwise(str(refusal)) if otherwise else refusal) from error
     except JobError as error:
-        raise (refused(str(error)) if refused else error) from error
+        raise (otherwise(str(error)) if otherwise else error) from error
     except (OSError, smtplib.SMTPException) as error:
-        raise Transient(f"{phase}: {_reason(error)}") from error
+        raise (otherwise or Transient)(f"{phase}: {_reason(error)}") from error
 
 
 def _expect(codes: tuple[int, ...], phase: str, answer: tuple[int, bytes]) -> None:

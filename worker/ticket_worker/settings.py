@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from ticket_worker.destinations import Place, read_places
 from ticket_worker.errors import SettingsError
 
 PREFIX = "TICKETS_"
@@ -78,6 +80,16 @@ class Settings(BaseSettings):
         default=10.0, description="seconds to wait for any one answer of the mail server, 1 to 15"
     )
 
+    notify: Literal["auto", "console", "live"] = Field(
+        default="auto", description="auto (live where destinations are set or mail is sent), console or live"
+    )
+    destinations: SecretStr | None = Field(
+        default=None, description='TOML, best in a file: name = "apprise URL", or name = { webhook = URL, secret = … }'
+    )
+    notify_timeout_seconds: Annotated[float, Field(ge=1, le=15)] = Field(
+        default=10.0, description="seconds to wait for any one answer of a chat or webhook, 1 to 15"
+    )
+
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(default=2, description="processes per queue, 1 to 64")
     stop_seconds: Annotated[float, Field(ge=0, le=500)] = Field(
         default=20.0, description="seconds a running job may take to finish when asked to stop, 0 to 500"
@@ -89,7 +101,7 @@ class Settings(BaseSettings):
         default="auto", description="auto (colours on a terminal, JSON elsewhere), console or json"
     )
 
-    @field_validator("log_level", "log_format", "mail", mode="before")
+    @field_validator("log_level", "log_format", "mail", "notify", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -99,6 +111,13 @@ class Settings(BaseSettings):
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("this is not a Redis URL")
+        return value
+
+    @field_validator("destinations")
+    @classmethod
+    def _are_places(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            read_places(value.get_secret_value())
         return value
 
     @field_validator("mail_from", "mail_to")
@@ -118,6 +137,16 @@ class Settings(BaseSettings):
         if (self.smtp_user is None) != (self.smtp_password is None):
             raise ValueError("TICKETS_SMTP_USER and TICKETS_SMTP_PASSWORD: set both, or neither")
         return self
+
+    @property
+    def places(self) -> dict[str, Place]:
+        """Where notices may go besides mail, by name."""
+        return read_places(self.destinations.get_secret_value()) if self.destinations else {}
+
+    @property
+    def is_live(self) -> bool:
+        """Whether notices go to their places, and not to the log."""
+        return self.notify == "live" or (self.notify == "auto" and (bool(self.destinations) or self.mail == "smtp"))
 
     @property
     def database(self) -> str:
@@ -184,6 +213,17 @@ def spelling_hints() -> list[str]:
         f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
         for name, near in nearest.items()
     ]
+
+
+def exposed_files() -> list[str]:
+    """Return a line for the file of destinations where others than its owner may read it: it is full of secrets."""
+    where = variable("destinations") + FILE_SUFFIX
+    path = (_dotenv() | os.environ).get(where)
+    try:
+        mode = stat.S_IMODE(Path(path).stat().st_mode) if path else 0
+    except OSError:
+        return []
+    return [f"{where}: {path} has mode {mode:04o} and holds secrets; chmod 600 is better"] if mode & 0o077 else []
 
 
 def variable(name: str) -> str:
