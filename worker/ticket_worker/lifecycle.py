@@ -21,6 +21,7 @@ from ticket_worker.logging import configure_logging
 from ticket_worker.mail import ConsoleMailer, SmtpMailer
 from ticket_worker.notify import ConsoleNotifier
 from ticket_worker.settings import Settings
+from ticket_worker.supervisor import USAGE
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -96,7 +97,7 @@ def connect_signals(workshop: Workshop) -> None:
         except (SettingsError, StorageError) as error:
             log.error("worker.refused", error=str(error))  # noqa: TRY400 - the sentence is the message
             # Celery swallows errors of its signal handlers, not an exit.
-            raise SystemExit(1) from error
+            raise SystemExit(USAGE if isinstance(error, SettingsError) else 1) from error
         if REMAP_SIGTERM != "SIGQUIT":
             log.warning(
                 "worker.sigterm_unbounded",

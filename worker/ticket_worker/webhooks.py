@@ -60,7 +60,7 @@ class WebhookSender:
         return "webhook, somebody answers" + ("" if parts.scheme == "https" else "; not encrypted")
 
     def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, str | None]:
-        """Return the answer's status and its Retry-After. urllib3 quotes the URL in its errors: no cause is kept."""
+        """Return the answer's status and its Retry-After. urllib3 may quote the URL in its errors: none is kept."""
         timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, self.timeout_seconds), read=self.timeout_seconds)
         with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
             try:
@@ -68,10 +68,13 @@ class WebhookSender:
                     "POST", self.place.url, body=body, headers=headers, redirect=False, preload_content=False
                 )
             except (HTTPError, OSError) as error:
-                raise Unreachable(f"the call failed: {type(error).__name__}") from None
-            # What it says is not read: its status is the answer, and a body may go on for ever.
-            answer.close()
-            return answer.status, answer.headers.get("retry-after")
+                broke = type(error).__name__
+            else:
+                # What it says is not read: its status is the answer, and a body may go on for ever.
+                answer.close()
+                return answer.status, answer.headers.get("retry-after")
+        # Raised out here, where no error of urllib3 hangs on to it.
+        raise Unreachable(f"the call failed: {broke}")
 
     def _judge(self, status: int, retry_after: str | None) -> None:
         """Raise what an answer other than "taken" means."""
