@@ -1,4 +1,4 @@
-"""Tickets, comments, rules, clocks, events and the outbox."""
+"""Tickets, comments, rules, clocks, events, the outbox and the audit."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("new", sa.Text()),
         sa.Column("note", sa.Text()),
         sa.Column("key", sa.Text()),
+        sa.Column("detail", sa.Text()),
         sa.PrimaryKeyConstraint("id", name="events_pk"),
     )
     op.create_index("events_of_ticket", "events", ["ticket_id", "at"])
@@ -51,12 +52,32 @@ def upgrade() -> None:
         sa.Column("lease", sa.Text()),
         sa.Column("error", sa.Text()),
         sa.Column("sent_at", instant),
+        sa.Column("destination", sa.Text(), server_default="mail", nullable=False),
         sa.PrimaryKeyConstraint("id", name="outbox_pk"),
         sa.UniqueConstraint("key", name="outbox_key_unique"),
     )
     op.create_index("outbox_stuck", "outbox", ["id"], **where("state IN ('parked', 'uncertain')"))
     op.create_index(
-        "outbox_to_send", "outbox", ["next_attempt_at"], **where("state IN ('pending', 'leased', 'sending')")
+        "outbox_to_send", "outbox", ["destination", "next_attempt_at"], **where("state IN ('pending', 'leased')")
+    )
+    op.create_index("outbox_sending", "outbox", ["next_attempt_at"], **where("state = 'sending'"))
+    op.create_table(
+        "rests",
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("failures", sa.SmallInteger(), nullable=False),
+        sa.Column("until", instant, nullable=False),
+        sa.Column("error", sa.Text()),
+        sa.PrimaryKeyConstraint("channel", name="rests_pk"),
+    )
+    op.create_table(
+        "audit_runs",
+        sa.Column("id", serial, sa.Identity(), nullable=False),
+        sa.Column("finished_at", instant, nullable=False),
+        sa.Column("event_id", sa.BigInteger(), nullable=False),
+        sa.Column("ticket_id", sa.Text(), nullable=False),
+        sa.Column("checked", sa.Integer(), nullable=False),
+        sa.Column("differences", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="audit_runs_pk"),
     )
     op.create_table(
         "tickets",
