@@ -222,7 +222,7 @@ class TicketSystem:
 
     def _dressed(self, connection: sa.Connection, ticket: Found) -> Found:
         """Put on a ticket the calendar that its clock runs by."""
-        if ticket and ticket.clock and ticket.clock.rules is not None:
+        if ticket is not None and ticket.clock is not None and ticket.clock.rules is not None:
             ticket.calendar = self.rules.of(connection, ticket.clock).calendar
         return ticket
 

@@ -92,7 +92,8 @@ def test_a_breach_tells_when_it_was_and_apart_from_it_when_it_was_found(system: 
     [message] = rows_of(system.database, tables.outbox)
     assert message == {
         "id": message["id"], "key": f"{key}/mail", "kind": "breach", "ticket_id": "0000", "state": "pending",
-        "attempts": 0, "created_at": at(2), "next_attempt_at": at(2), "lease": None, "error": None, "sent_at": None,
+        "attempts": 0, "created_at": at(2), "next_attempt_at": at(2), "lease": None, "error": None,
+        "sent_at": None, "destination": "mail",
     }  # fmt: skip
 
 
