@@ -326,9 +326,9 @@ class Changes:
             return
         key = events.key(after.ticket_id, after.target, after.cycle, "breached")
         note = f"{after.target} {after.cause}"
-        told = events.detail(detected_at=after.detected_at.isoformat())
-        breach = Event(after.ticket_id, after.breached_at, "breached", "system", "running", "breached", note, key, told)
-        events.append(self.connection, breach)
+        breach = Event(after.ticket_id, after.breached_at, "breached", "system", "running", "breached", note, key)
+        # As a scan writes it down: then it was found.
+        events.append(self.connection, breach, recorded_at=after.detected_at)
         if self.alarms:
             outbox.add(
                 self.connection,

@@ -143,7 +143,6 @@ NONSENSE: tuple[tuple[tuple[Any, ...], ...], ...] = (
     (opened(), (1, "priority", "1", "2", {"detail": '{"sla_hours":99999999999}'})),
     (opened(), (1, "breached", None, None)),
     (opened(), (1, "breached", None, None, {"key": "t/resolution/x/breached/0/0"})),
-    (opened(), (5, "breached", None, None, {"key": "t/resolution/1/breached/0/0", "detail": '{"detected_at":"x"}'})),
 )
 
 

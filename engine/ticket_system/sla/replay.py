@@ -135,7 +135,7 @@ def _breach(told: Replayed, fact: Fact) -> None:
     if clock is None:
         told.gaps.append(f"event {fact.id} (breached) belongs to no clock")
         return
-    detected_at = detection(fact)
+    detected_at = fact.recorded_at or fact.at
     if clock.state is ClockState.RUNNING and clock.due_at == fact.at and detected_at > fact.at:
         _put(told, fact, fact.at, clock, rules.settle(clock, detected_at))
     elif clock.breached_at is not None:
@@ -161,9 +161,3 @@ def _key_of(fact: Fact) -> Key:
     """Read ticket/target/cycle/kind/level/repeat; the ticket's own id may hold anything."""
     parts = (fact.key or "").rsplit("/", 5)
     return (parts[1], int(parts[2])) if len(parts) == 6 and parts[2].isdecimal() else ("", 0)  # noqa: PLR2004
-
-
-def detection(fact: Fact) -> datetime:
-    """Return when a breach was found."""
-    text = known(fact.detail).get("detected_at")
-    return datetime.fromisoformat(text) if isinstance(text, str) else fact.recorded_at or fact.at

@@ -59,7 +59,7 @@ class Fact(NamedTuple):
     note: str | None
     key: str | None
     detail: str | None
-    #: When it was written down; of a breach only, elsewhere it decides nothing.
+    #: When it was written down; of a breach only, which was found then. Elsewhere it decides nothing.
     recorded_at: datetime | None = None
 
 

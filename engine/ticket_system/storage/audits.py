@@ -5,7 +5,6 @@ A batch is read in one snapshot: a change writes a ticket's clocks and events to
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -73,16 +72,16 @@ def following(connection: sa.Connection, after: str, limit: int) -> list[str]:
 
 
 def told(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Told]:
-    """Return what is known of these tickets; one that does not exist, or has neither clock nor event, is left out."""
-    found: defaultdict[str, Told] = defaultdict(lambda: Told([], []))
-    given = {"ids": list(ids)}
+    """Return what is known of these tickets, in this order; one that does not exist or has nothing is left out."""
+    found = {ticket_id: Told([], []) for ticket_id in ids}
+    given = {"ids": list(found)}
     for row in connection.execute(_CLOCKS, given):
         clock = clock_from(row)
         if clock is not None:
             found[clock.ticket_id].clocks.append(clock)
     for ticket_id, *fact in connection.execute(_FACTS, given):
         found[ticket_id].facts.append(Fact._make(fact))
-    return dict(found)
+    return {ticket_id: one for ticket_id, one in found.items() if one.clocks or one.facts}
 
 
 def of_ticket(connection: sa.Connection, ticket_id: str) -> Told:
@@ -101,7 +100,12 @@ _NEWEST = sa.select(sa.func.max(events.c.id))
 _COUNT = sa.select(sa.func.count()).select_from(tickets)
 _BEFORE = (
     sa.select(events.c.id)
-    .where(events.c.id <= sa.bindparam("event_id"), events.c.recorded_at < sa.bindparam("since", type_=Instant))
+    .where(
+        events.c.id <= sa.bindparam("event_id"),
+        events.c.recorded_at < sa.bindparam("since", type_=Instant),
+        # A breach that an import brought may have been found years ago.
+        events.c.kind != named("breached"),
+    )
     .order_by(events.c.id.desc())
     .limit(1)
 )

@@ -26,7 +26,7 @@ class Event:
     note: str | None = None
     #: Set for what may happen once only.
     key: str | None = None
-    #: What a replay needs and the other fields have no place for, as JSON: the hours promised, when it was detected.
+    #: What a replay needs and the other fields have no place for, as JSON: the hours promised.
     detail: str | None = None
 
 
@@ -48,10 +48,10 @@ def opened(ticket: Ticket) -> Event:
     return Event(ticket.id, ticket.created_at, "created", ticket.requester, new=new)
 
 
-def append(connection: sa.Connection, *happened: Event) -> None:
+def append(connection: sa.Connection, *happened: Event, recorded_at: datetime | None = None) -> None:
     """Write events down."""
     if happened:
-        recorded_at = utc_now()
+        recorded_at = recorded_at or utc_now()
         connection.execute(_INSERT, [as_row(one) | {"recorded_at": recorded_at} for one in happened])
 
 
