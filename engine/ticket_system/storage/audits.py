@@ -75,11 +75,12 @@ def told(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Told]:
     """Return what is known of these tickets, in this order; one that does not exist or has nothing is left out."""
     found = {ticket_id: Told([], []) for ticket_id in ids}
     given = {"ids": list(found)}
-    for row in connection.execute(_CLOCKS, given):
+    # All at once: a row at a time costs more than what is done with it.
+    for row in connection.execute(_CLOCKS, given).all():
         clock = clock_from(row)
         if clock is not None:
             found[clock.ticket_id].clocks.append(clock)
-    for ticket_id, *fact in connection.execute(_FACTS, given):
+    for ticket_id, *fact in connection.execute(_FACTS, given).all():
         found[ticket_id].facts.append(Fact._make(fact))
     return {ticket_id: one for ticket_id, one in found.items() if one.clocks or one.facts}
 
