@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks import floors, stock
+from tests.benchmarks.deadlines import deadlines
 from tests.support.postgres import create_database, running_postgres
 from ticket_system import Ticket, TicketSystem, monitor
 from ticket_system.storage.database import Database
@@ -187,6 +188,7 @@ def main() -> int:
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     results = Results()
+    deadlines(results)
     with (
         tempfile.TemporaryDirectory(prefix="tickets-bench-") as folder,
         running_postgres(place=Path(tempfile.gettempdir())) as server,

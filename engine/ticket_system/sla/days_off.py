@@ -17,7 +17,6 @@ import holidays
 from dateutil.rrule import rrule, rruleset, rrulestr
 from holidays.registry import COUNTRIES
 from icalendar import Calendar as ICalendar
-from icalendar import Event
 
 from ticket_system.errors import PolicyError, shown
 from ticket_system.sla.mappings import Frozen
@@ -124,8 +123,7 @@ def read_icalendar(file: Path) -> tuple[DayOff, ...]:
     """Return the all-day events of an iCalendar file; events with a time of day are none (DTEND is the day after)."""
     try:
         parsed = ICalendar.from_ical(file.read_bytes())
-        events = [event for event in parsed.walk("VEVENT") if isinstance(event, Event)]
-        found = [day_off for event in events if (day_off := _day_off(event)) is not None]
+        found = [day_off for event in parsed.walk("VEVENT") if (day_off := _day_off(event)) is not None]
     except OSError as error:
         near = get_close_matches(file.name, [one.name for one in file.parent.glob("*.ics")], n=3)
         raise PolicyError(f"icalendar: cannot read {file}: {error.strerror or error}{perhaps(near)}") from error
@@ -136,8 +134,8 @@ def read_icalendar(file: Path) -> tuple[DayOff, ...]:
     return tuple(sorted(found))
 
 
-def _day_off(event: Event) -> DayOff | None:
-    begins = event.get("DTSTART").dt
+def _day_off(event: Any) -> DayOff | None:
+    begins = event["DTSTART"].dt
     if isinstance(begins, datetime) or str(event.get("STATUS", "")) == "CANCELLED":
         return None
     if "DTEND" in event:
