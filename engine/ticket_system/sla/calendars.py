@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from ticket_system.errors import PolicyError
 from ticket_system.sla.mappings import Frozen
-from ticket_system.sla.windows import DAY, EPOCH, MICROSECOND, Table, instant, micros, midnight, spells
+from ticket_system.sla.windows import EPOCH, MICROSECOND, Table, instant, micros, midnight, spells
 
 #: A calendar that stays closed for longer is a mistake (rule 3).
 LONGEST_CLOSURE = timedelta(days=400)
@@ -217,16 +217,13 @@ class Calendar:
 
     def _windows(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Build the open windows of local years in UTC, in order of the dates they belong to."""
-        all_spells = list(spells(self.zone, first, last)) if first <= last else []
         for year in range(first, last + 1):
-            off = self.days_off(year)
+            off, stretches = self.days_off(year), spells(self.zone, year)
             day, end = date(year, 1, 1), date(year + 1, 1, 1)
-            near = midnight(day) - 3 * DAY, midnight(end) + 3 * DAY
-            mine = [spell for spell in all_spells if spell.ends >= near[0] and spell.begins <= near[1]]
             while day < end:
                 for opens, closes in self._shifts(day, off):
                     # What counts is what the clock on the wall shows: a missing hour never, a repeated one twice.
-                    for spell in mine:
+                    for spell in stretches:
                         start, stop = max(opens - spell.offset, spell.begins), min(closes - spell.offset, spell.ends)
                         if start < stop:
                             yield start, stop

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -18,7 +19,9 @@ DAY = 86_400_000_000
 
 _DAY_ZERO = date(1970, 1, 1)
 #: Zones change their offset at most once in so long a time, but for a handful of oddities a century ago.
-_LOOK_EVERY = timedelta(hours=6)
+_LOOK_EVERY = timedelta(hours=12)
+#: Local years begin up to a day off, and shifts end up to two days after they began.
+_AROUND = timedelta(days=4)
 
 
 def micros(at: datetime) -> int:
@@ -83,10 +86,17 @@ class Spell(NamedTuple):
     offset: int
 
 
-def spells(zone: ZoneInfo, first_year: int, last_year: int) -> Iterator[Spell]:
-    """Cut the years into stretches of one offset; a change is found by halving the time between two looks."""
-    begins = at = datetime(first_year - 1, 12, 1, tzinfo=UTC)
-    end = datetime(last_year + 1, 2, 1, tzinfo=UTC)
+@lru_cache(maxsize=4096)
+def spells(zone: ZoneInfo, year: int) -> tuple[Spell, ...]:
+    """Cut a year and some days around it into stretches of one offset; all calendars of a zone share the answer."""
+    return tuple(
+        _spells(zone, datetime(year, 1, 1, tzinfo=UTC) - _AROUND, datetime(year + 1, 1, 1, tzinfo=UTC) + _AROUND)
+    )
+
+
+def _spells(zone: ZoneInfo, at: datetime, end: datetime) -> Iterator[Spell]:
+    """A change is found by halving the time between two looks."""
+    begins = at
     offset = _offset(zone, at)
     while at < end:
         later = at + _LOOK_EVERY
