@@ -128,7 +128,16 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
             "no policy takes",
         ),
         ("[policies.standard.t", "[policies.a]\nrank = 9999\nno_sla = true\n[policies.standard.t", 6, "never picked"),
-        ("[calendars.office]", 'storm_cap = "many"\n[calendars.office]', 2, "storm_cap: expected a valid integer"),
+        (
+            "[calendars.office]",
+            'storm_cap = "many"\n[calendars.office]',
+            2,
+            "expected a whole number, not 'many'",
+        ),
+        ("[calendars.office]", "enforce_from = 2026-01-01\n[calendars.office]", 2, "expected a date and time such as"),
+        ('critical = "4h", low = "2bd"', "", 7, "within: expected at least one"),
+        ('{ critical = "4h", low = "2bd" }', "4", 7, "within: expected a table, not 4"),
+        ('critical = "4h"', 'critical = "4h", 1 = "5h"', 7, "expected each priority once"),
     ),
 )
 def test_each_mistake_is_named_with_its_line(old: str, new: str, line: int, said: str) -> None:

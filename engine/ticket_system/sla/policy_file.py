@@ -24,6 +24,19 @@ from ticket_system.sla.policy_forms import WEEKDAYS, CalendarForm, FileForm, Pol
 from ticket_system.sla.policy_sense import Keys, Problem, level_of, near, of_file, of_hours, of_policy, of_target
 from ticket_system.tickets import PRIORITY_LABELS, STATUS_FLOW, as_utc
 
+#: What pydantic calls a kind of value, in the words of a TOML file.
+_EXPECTED = {
+    "bool_type": "true or false",
+    "datetime_type": "a date and time such as 2026-01-01T00:00:00Z",
+    "dict_type": "a table",
+    "int_type": "a whole number",
+    "list_type": "a list, in brackets",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "string_too_short": "some text",
+    "string_type": "text, in quotes",
+    "too_short": "at least one",
+}
 #: The longest list of problems that helps anybody.
 _MOST_SAID = 30
 
@@ -162,8 +175,6 @@ class _Reading:
             calendar = AROUND_THE_CLOCK
         day = int(calendar.business_day().total_seconds())
         seconds = {priority: one.business_days * day + one.seconds for priority, one in form.within.items()}
-        if len(seconds) < len(form.within):
-            self.problems.append(Problem((*where, "within"), "a priority is named twice; expected each once"))
         pausing = default_pausing(target) if form.pausing is None else frozenset(form.pausing)
         return TargetRule(seconds, form.calendar, pausing)
 
@@ -193,7 +204,7 @@ def _said(where: Keys, kind: str, message: str, given: Any) -> Problem:
         return Problem(where, f"there is no such key; expected one of {', '.join(known)}{near(key, known)}")
     if kind == "missing":
         return Problem(where, "it is missing")
-    said = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    said = _EXPECTED.get(kind, message.removeprefix("Value error, ").removeprefix("Input should be "))
     said = said if said.startswith("expected") else f"expected {said[:1].lower()}{said[1:]}"
     close = near(given, [*STATUS_FLOW, *PRIORITY_LABELS.values(), *TARGETS]) if isinstance(given, str) else ""
     held = "" if isinstance(given, dict | list) else f", not {shown(given)}"

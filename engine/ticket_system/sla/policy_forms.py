@@ -18,7 +18,9 @@ from ticket_system.sla.policies import ASSIGNEE_OR_DESK
 from ticket_system.tickets import PRIORITY_LABELS, STATUS_FLOW
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_PRIORITIES = {label: number for number, label in PRIORITY_LABELS.items()}
+_LABELS = {label: number for number, label in PRIORITY_LABELS.items()}
+#: A key of a TOML table is text, even where it looks like a number.
+_PRIORITIES = _LABELS | {str(number): number for number in PRIORITY_LABELS}
 _DURATION = re.compile(r"(?:(\d+)bd)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+)s)?")
 _LONGEST = 10 * 366 * 86_400
 
@@ -65,7 +67,14 @@ def _priority(value: object) -> int:
         return _PRIORITIES[value]
     if isinstance(value, int) and not isinstance(value, bool) and value in PRIORITY_LABELS:
         return value
-    raise ValueError(f"expected one of {', '.join(_PRIORITIES)}, or 1 to {len(_PRIORITIES)}")
+    raise ValueError(f"expected one of {', '.join(_LABELS)}, or 1 to {len(_LABELS)}")
+
+
+def _each_once(value: object) -> object:
+    named = [_PRIORITIES.get(key) for key in value if key in _PRIORITIES] if isinstance(value, dict) else []
+    if len(set(named)) < len(named):
+        raise ValueError("expected each priority once; one is named by its number too")
+    return value
 
 
 def _status(value: str) -> str:
@@ -192,7 +201,7 @@ class MatchForm(Form):
 class TargetForm(Form):
     """One promise."""
 
-    within: Annotated[dict[PriorityKey, Promise], Field(min_length=1)]
+    within: Annotated[dict[PriorityKey, Promise], Field(min_length=1), BeforeValidator(_each_once)]
     calendar: Name = AROUND_THE_CLOCK.name
     pausing: list[StatusName] | None = None
 
