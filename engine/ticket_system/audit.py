@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from ticket_system.rulebook import Rulebook
 from ticket_system.sla.comparison import Difference, differences
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy
 from ticket_system.sla.replay import replay
-from ticket_system.sla.terms import TermsOf, under
+from ticket_system.sla.terms import TermsOf
 from ticket_system.storage import audits
 from ticket_system.storage.audits import Mark
 from ticket_system.storage.database import Database, moment
@@ -51,7 +52,7 @@ def audit_clocks(
     meanwhile is seen before the change or after it.
     """
     began = time.monotonic()
-    run = _Run(database, under(policy), batch_size, began + budget_seconds if budget_seconds is not None else None)
+    run = _Run(database, Rulebook(policy), batch_size, began + budget_seconds if budget_seconds is not None else None)
     with database.snapshot() as connection:
         last, newest = audits.mark(connection), audits.newest_event(connection)
         since = newest if everything else audits.before_overlap(connection, last.event_id, _OVERLAP)
@@ -70,8 +71,8 @@ def audit_clocks(
 class _Run:
     """One audit on its way through the tickets."""
 
-    def __init__(self, database: Database, terms: TermsOf, batch_size: int, ends: float | None) -> None:
-        self._database, self._terms, self._batch_size, self._ends = database, terms, batch_size, ends
+    def __init__(self, database: Database, rules: Rulebook, batch_size: int, ends: float | None) -> None:
+        self._database, self._rules, self._batch_size, self._ends = database, rules, batch_size, ends
         self._named: set[str] = set()
         self._done = self.total = 0
         self.progress: Callable[[int, int], None] | None = None
@@ -82,8 +83,8 @@ class _Run:
         while since < until and not self._is_over():
             with self._database.snapshot() as connection:
                 ids, reached = audits.changed(connection, since, until, self._batch_size)
-                told = audits.told(connection, ids)
-            self._compare(told, reached - since)
+                told, terms = audits.told(connection, ids), self._rules.told(connection)
+            self._compare(told, terms, reached - since)
             since = reached
         return since
 
@@ -93,19 +94,19 @@ class _Run:
             wanted = self._batch_size if limit is None else min(limit, self._batch_size)
             with self._database.snapshot() as connection:
                 ids = audits.following(connection, after, wanted)
-                told = audits.told(connection, ids)
-            self._compare(told, len(ids))
+                told, terms = audits.told(connection, ids), self._rules.told(connection)
+            self._compare(told, terms, len(ids))
             if len(ids) < wanted:
                 return ""
             after, limit = ids[-1], None if limit is None else limit - wanted
         return after
 
-    def _compare(self, told: dict[str, audits.Told], done: int) -> None:
+    def _compare(self, told: dict[str, audits.Told], terms: TermsOf, done: int) -> None:
         report = self.report
         for ticket_id, one in told.items():
             report.checked += 1
             report.clocks += len(one.clocks)
-            found = differences(one.clocks, replay(ticket_id, one.facts, self._terms))
+            found = differences(one.clocks, replay(ticket_id, one.facts, terms))
             # One that changed may be met again on the walk.
             if found and ticket_id not in self._named:
                 report.found += len(found)

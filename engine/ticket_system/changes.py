@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, TicketNotFound
+from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, PolicyError, TicketNotFound
 from ticket_system.rulebook import Rulebook, Terms
 from ticket_system.sla import clocks as clock_rules
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, Clock, ClockState
@@ -68,7 +68,12 @@ class Changes:
             raise DuplicateTicket(taken) from error
         if started:
             clocks.insert(self.connection, *started)
-        events.append(self.connection, *(events.opened(ticket) for ticket in new))
+        promised: dict[str, list[Clock]] = {}
+        for clock in started:
+            promised.setdefault(clock.ticket_id, []).append(clock)
+        version, _ = self.rules.current(self.connection)
+        told = (events.opened(ticket, promised.get(ticket.id, ()), version) for ticket in new)
+        events.append(self.connection, *told)
 
     def assign(self, ticket_id: str, assignee: str, *, actor: str = "system", now: datetime | None = None) -> bool:
         """Give an open ticket to somebody, who starts on it; False when it is not open, or not there."""
@@ -131,7 +136,7 @@ class Changes:
         ticket, now = self._lock(ticket_id, now)
         if ticket is None:
             return False
-        hours = self._retarget(ticket, priority, sla_hours, now)
+        told = self._retarget(ticket, priority, sla_hours, now)
         events.append(
             self.connection,
             Event(
@@ -141,8 +146,8 @@ class Changes:
                 actor,
                 str(ticket.priority),
                 str(priority),
-                note=f"{hours} hours",
-                detail=events.detail(sla_hours=hours),
+                note=f"{told['sla_hours']} hours",
+                detail=events.detail(**told),
             ),
         )
         return True
@@ -154,7 +159,7 @@ class Changes:
         if ticket is None:
             return False
         priority = step_up(ticket.priority)
-        hours = self._retarget(ticket, priority, None, now)
+        told = self._retarget(ticket, priority, None, now)
         events.append(
             self.connection,
             Event(
@@ -165,7 +170,7 @@ class Changes:
                 old=str(ticket.priority),
                 new=str(priority),
                 note=reason or None,
-                detail=events.detail(sla_hours=hours),
+                detail=events.detail(**told),
             ),
         )
         if reason:
@@ -225,6 +230,14 @@ class Changes:
             return ticket.sla_hours * 3600
         return terms.seconds.get(ticket.priority)
 
+    def _start_later(
+        self, ticket: Ticket, target: str, terms: Terms, seconds: int, at: datetime, *, cycle: int
+    ) -> None:
+        """Start a clock after the opening, and write down that it was."""
+        clock = self._start(ticket, target, terms, seconds, at, cycle=cycle)
+        clocks.insert(self.connection, clock)
+        events.append(self.connection, events.started(clock, ticket.status))
+
     def _start(self, ticket: Ticket, target: str, terms: Terms, seconds: int, at: datetime, *, cycle: int) -> Clock:
         paused = ticket.status in terms.pausing
         promised = timedelta(seconds=seconds)
@@ -232,8 +245,8 @@ class Changes:
             clock = clock_rules.start(
                 ticket.id, at, promised, terms.calendar, target=target, cycle=cycle, paused=paused
             )
-        except OverflowError as error:
-            raise InvalidTicket("created_at plus sla_hours lies beyond the year 9999") from error
+        except (OverflowError, PolicyError) as error:
+            raise InvalidTicket("created_at plus sla_hours lies beyond the years 1 to 9999") from error
         return replace(clock, policy=terms.policy.name, rules=terms.version)
 
     def _move(self, ticket: Ticket, status: str, actor: str, now: datetime, **more: Any) -> None:
@@ -265,28 +278,34 @@ class Changes:
         seconds = promise and self._promised(ticket, RESOLUTION, promise)
         if not promise or not seconds:
             return {}
-        again = self._start(ticket, RESOLUTION, promise, seconds, now, cycle=clock.cycle + 1)
-        clocks.insert(self.connection, again)
-        return {"cycle": again.cycle}
+        self._start_later(ticket, RESOLUTION, promise, seconds, now, cycle=clock.cycle + 1)
+        return {"cycle": clock.cycle + 1}
 
-    def _retarget(self, ticket: Ticket, priority: int, hours: int | None, now: datetime) -> int:
-        """Promise what the new priority is promised (rules 10, 17); returns the hours to resolution."""
-        changed = replace(ticket, priority=priority)
-        resolution = hours
+    def _retarget(self, ticket: Ticket, priority: int, hours: int | None, now: datetime) -> dict[str, Any]:
+        """Promise what the new priority is promised (rules 10, 17); returns what a replay has to know of it."""
+        changed, resolution = replace(ticket, priority=priority), hours
+        promises: dict[str, int | None] = {}
+        policies: dict[str, str] = {}
         for clock in self._newest_clocks(ticket.id).values():
             terms = self.rules.chosen_anew(self.connection, clock, changed)
-            mine = hours is not None and clock.target == RESOLUTION
-            seconds = hours * 3600 if mine and hours else terms.seconds.get(priority) if terms else None
+            seconds = terms.seconds.get(priority) if terms else None
+            if hours is not None and clock.target == RESOLUTION:
+                seconds = hours * 3600
+            if clock.rules is not None:
+                promises[clock.target] = seconds if terms else None
             if terms is None or seconds is None:
-                self._save(clock, clock_rules.cancel(clock, now) if clock.stopped_at is None else clock)
+                calendar = self.rules.of(self.connection, clock).calendar
+                self._save(clock, clock_rules.cancel(clock, now, calendar) if clock.stopped_at is None else clock)
                 continue
             moved = clock_rules.retarget(clock, timedelta(seconds=seconds), now, terms.calendar)
             self._save(clock, replace(moved, policy=terms.policy.name))
+            if clock.rules is not None:
+                policies[clock.target] = terms.policy.name
             if clock.target == RESOLUTION:
                 resolution = -(-seconds // 3600)
         resolution = resolution or ticket.sla_hours
         tickets.update(self.connection, ticket.id, priority=priority, sla_hours=resolution, updated_at=now)
-        return resolution
+        return {"sla_hours": resolution} | ({"promises": promises, "policies": policies} if promises else {})
 
     def _newest_clocks(self, ticket_id: str) -> dict[str, Clock]:
         """Lock a ticket's clocks; of each target the newest cycle. Records of earlier cycles never change (14)."""
@@ -312,7 +331,7 @@ class Changes:
         seconds = terms and terms.seconds.get(ticket.priority)
         if terms and seconds:
             cycle = following.cycle + 1 if following else 1
-            clocks.insert(self.connection, self._start(ticket, NEXT_RESPONSE, terms, seconds, now, cycle=cycle))
+            self._start_later(ticket, NEXT_RESPONSE, terms, seconds, now, cycle=cycle)
 
     def _save(self, before: Clock, after: Clock) -> None:
         """Store what became of a clock; a breach with its event, and its notice beside it (rules 7, 25)."""

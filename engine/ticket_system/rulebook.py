@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ticket_system.errors import PolicyError
+from ticket_system.sla import terms as told_terms
 from ticket_system.sla.books import PolicyBook
-from ticket_system.sla.calendars import Calendar
+from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 from ticket_system.sla.clocks import Clock
 from ticket_system.sla.policies import DEFAULT_POLICY, NO_SLA, Facts, Policy
+from ticket_system.sla.terms import TermsOf
 from ticket_system.storage import rules
 from ticket_system.tickets import Ticket
 
@@ -37,6 +39,7 @@ class Rulebook:
     """The rules of a database, read once a version. Safe to share between threads."""
 
     def __init__(self, built_in: Policy = DEFAULT_POLICY) -> None:
+        self.built_in = built_in
         self._books: dict[int | None, PolicyBook] = {None: PolicyBook((built_in,))}
         self._current: int | None = None
         self._fresh_until = 0.0
@@ -82,6 +85,30 @@ class Rulebook:
         """Return what the rules that a clock started with promise for its ticket as it is now; None: nothing."""
         book = self.book(connection, clock.rules)
         return self._terms(clock.rules, book, book.pick(Facts.of(ticket)), clock.target)
+
+    def told(self, connection: sa.Connection) -> TermsOf:
+        """Return what a replay of histories asks, for every version there is."""
+        for version in rules.versions(connection):
+            self.book(connection, version)
+        books = dict(self._books)
+
+        def told(target: str, name: str, version: int | None) -> told_terms.Terms:
+            if version is None:
+                return built_in(target, name, version)
+            book = books[version]
+            policy = next((one for one in book.policies if one.name == name), NO_SLA)
+            rule, calendar = policy.targets.get(target), book.calendar(policy, target)
+            return told_terms.Terms(
+                policy.name,
+                None if calendar == AROUND_THE_CLOCK else calendar,
+                rule.pausing if rule else frozenset(),
+                policy.hours,
+                policy.reopen,
+                policy.without_response,
+            )
+
+        built_in = told_terms.under(self.built_in)
+        return told
 
     def _terms(self, version: int | None, book: PolicyBook, policy: Policy, target: str) -> Terms | None:
         rule = policy.targets.get(target)

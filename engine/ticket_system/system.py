@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -20,13 +20,10 @@ from ticket_system.sla.comparison import differences
 from ticket_system.sla.explain import as_json, explain
 from ticket_system.sla.policies import DEFAULT_CHAIN, DEFAULT_POLICY, Policy
 from ticket_system.sla.replay import replay
-from ticket_system.sla.terms import under
 from ticket_system.storage import audits, clocks, events, reports, rules, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.events import Event
 from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket, check_status, check_whole
-
-Found = TypeVar("Found", Ticket, Ticket | None)
 
 
 class TicketSystem:
@@ -70,7 +67,8 @@ class TicketSystem:
     def get_ticket(self, ticket_id: str) -> Ticket | None:
         """Return a ticket, or None."""
         with self.database.read() as connection:
-            return self._dressed(connection, tickets.get(connection, ticket_id))
+            found = tickets.get(connection, ticket_id)
+            return found and self._dressed(connection, found)
 
     def assign_ticket(self, ticket_id: str, assignee: str) -> bool:
         """Give an open ticket to somebody and move it to `in_progress`; False when there is no such open ticket."""
@@ -98,9 +96,10 @@ class TicketSystem:
     def check_sla_breach(self, ticket_id: str) -> dict[str, Any]:
         """Return where a ticket stands with its deadline; hours left are negative when it is, or was, overdue."""
         with self.database.read() as connection:
-            ticket, now = self._dressed(connection, tickets.get(connection, ticket_id)), moment(connection)
-        if ticket is None:
-            raise TicketNotFound(ticket_id)
+            ticket, now = tickets.get(connection, ticket_id), moment(connection)
+            if ticket is None:
+                raise TicketNotFound(ticket_id)
+            ticket = self._dressed(connection, ticket)
         clock = ticket.clock
         deadline = (
             clock.deadline(now, ticket.calendar or AROUND_THE_CLOCK)
@@ -162,10 +161,10 @@ class TicketSystem:
         ticket has no such clock.
         """
         with self.database.snapshot() as connection:
-            told, now = audits.of_ticket(connection, ticket_id), moment(connection)
+            told, now, terms = audits.of_ticket(connection, ticket_id), moment(connection), self.rules.told(connection)
             if not told.facts and tickets.get(connection, ticket_id) is None:
                 raise TicketNotFound(ticket_id)
-        replayed = replay(ticket_id, told.facts, under(self.policy))
+        replayed = replay(ticket_id, told.facts, terms)
         differs = differences(told.clocks, replayed)
         return [as_json(one, now, differs) for one in explain(replayed, now, target)]
 
@@ -220,9 +219,9 @@ class TicketSystem:
         """Close."""
         self.close()
 
-    def _dressed(self, connection: sa.Connection, ticket: Found) -> Found:
+    def _dressed(self, connection: sa.Connection, ticket: Ticket) -> Ticket:
         """Put on a ticket the calendar that its clock runs by."""
-        if ticket is not None and ticket.clock is not None and ticket.clock.rules is not None:
+        if ticket.clock is not None and ticket.clock.rules is not None:
             ticket.calendar = self.rules.of(connection, ticket.clock).calendar
         return ticket
 

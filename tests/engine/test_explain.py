@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from tests.support.factories import a_ticket
 from ticket_system import TicketNotFound, TicketSystem
 from ticket_system.changes import Changes
 from ticket_system.sla import clocks as rules
+from ticket_system.sla.calendars import Calendar, Hours
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.explain import KINDS, Explanation, explain, without_clock
 from ticket_system.sla.replay import Replayed, Step
@@ -197,38 +198,11 @@ def test_the_front_door_explains_what_is_stored(system: TicketSystem) -> None:
 LISBON = ZoneInfo("Europe/Lisbon")
 
 
-@dataclass
-class OfficeHours:
-    """Nine to five from Monday to Friday in Lisbon, except on two days; slow and obvious."""
-
-    name: str = "office"
-    zone: ZoneInfo = LISBON
-
-    def days_off(self, year: int) -> Mapping[date, str]:
-        return {date(year, 4, 3): "Good Friday", date(year, 1, 1): "New Year"}
-
-    def windows(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-        day, found = start.astimezone(self.zone).date() - timedelta(days=1), []
-        while day <= end.astimezone(self.zone).date():
-            if day.weekday() < 5 and day not in self.days_off(day.year):
-                nine = datetime(day.year, day.month, day.day, 9, tzinfo=self.zone).astimezone(UTC)
-                opens, closes = max(nine, start), min(nine + timedelta(hours=8), end)
-                found += [(opens, closes)] if opens < closes else []
-            day += timedelta(days=1)
-        return found
-
-    def between(self, start: datetime, end: datetime) -> timedelta:
-        return sum((closes - opens for opens, closes in self.windows(start, end)), start=timedelta(0))
-
-    def add(self, start: datetime, span: timedelta) -> datetime:
-        for opens, closes in self.windows(start, start + timedelta(days=400)):
-            if span <= closes - opens:
-                return opens + span
-            span -= closes - opens
-        raise AssertionError
+def two_days_off(year: int) -> Mapping[date, str]:
+    return {date(year, 4, 3): "Good Friday", date(year, 1, 1): "New Year"}
 
 
-OFFICE = OfficeHours()
+OFFICE = Calendar("office", LISBON, dict.fromkeys(range(5), (Hours.of(time(9), time(17)),)), two_days_off)
 FACT = Fact(1, START, "status", "ada", "open", "on_hold", None, None, None)
 
 
@@ -247,7 +221,7 @@ def office_clock(started_at: datetime, target: timedelta, turns: list[datetime])
             after = replace(clock, state=ClockState.RUNNING, due_at=due_at, paused_at=None, remaining=None)
         steps.append(Step(FACT, turn, clock, after))
         clock = after
-    terms: Terms = replace(BUILT_IN("resolution", FACT), calendar=OFFICE)
+    terms: Terms = replace(BUILT_IN("resolution", "default", None), calendar=OFFICE)
     return Replayed("t", {KEY: clock}, {KEY: terms}, steps)
 
 

@@ -1,6 +1,6 @@
 """Three promises on one ticket: when each starts, what stops it, under whose rules. Each test names its rule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.factories import a_comment, a_ticket
 from ticket_system import PolicyError, Ticket, TicketSystem, monitor
+from ticket_system.audit import audit_clocks
 from ticket_system.changes import Changes
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import Calendar, Hours
@@ -71,8 +72,10 @@ class Desk:
 
 
 @pytest.fixture
-def desk(system: TicketSystem) -> Desk:
-    return Desk(system)
+def desk(system: TicketSystem) -> Iterator[Desk]:
+    """A desk; whatever happened at it, its clocks are in the end what its events alone make of them (rule 27)."""
+    yield Desk(system)
+    assert audit_clocks(system.database, everything=True).differences == []
 
 
 def test_open_hours_alone_count_and_the_calendar_reaches_the_ticket(desk: Desk) -> None:
@@ -292,6 +295,20 @@ def test_the_escalation_says_which_deadline(desk: Desk) -> None:
     (remark,) = desk.system.get_comments("t")
     assert remark.body == "Escalated: the first response deadline has passed; priority 3 → 2"
     assert desk.clock(RESOLUTION).due_at == at(26), "an automatic escalation moves no clock (rule 11)"
+
+
+def test_each_deadline_is_explained_in_open_hours(desk: Desk) -> None:
+    """Rule 26: what was open and not paused, up to the due instant, is the target."""
+    desk.promises(a_policy())
+    desk.opens()
+    desk.does("set_status", "t", "on_hold", hours=7)
+    desk.does("set_status", "t", "in_progress", hours=25)
+    told = {one["target"]: one for one in desk.system.explain("t")}
+    assert told[RESOLUTION]["differs"] == []
+    assert told[RESOLUTION]["calendar"] == "office"
+    kinds = [interval["kind"] for interval in told[RESOLUTION]["intervals"]]
+    assert kinds == ["open", "paused", "open", "overdue"]
+    assert told[FIRST_RESPONSE]["due_at"] == at(1).isoformat()
 
 
 def test_the_breach_list_and_the_report_speak_of_the_resolution(desk: Desk) -> None:

@@ -13,10 +13,11 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 from ticket_system.sla import clocks as rules
+from ticket_system.sla.calendars import Calendar
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.comparison import Difference
 from ticket_system.sla.replay import Key, Replayed, Step
-from ticket_system.sla.terms import OpenHours, Terms, known
+from ticket_system.sla.terms import Terms, known
 
 #: What an interval can be; only `open` counts.
 KINDS = ("open", "closed", "holiday", "paused", "stopped", "overdue")
@@ -172,7 +173,7 @@ def _moment(step: Step) -> datetime:
     return step.after.breached_at if newly and step.after.breached_at and not step.after.stopped_at else step.at
 
 
-def _pieces(phase: _Phase, calendar: OpenHours | None) -> Iterator[Interval]:
+def _pieces(phase: _Phase, calendar: Calendar | None) -> Iterator[Interval]:
     start, end, mode, step = phase
     if start >= end:
         return
@@ -207,7 +208,7 @@ def _overdue(_step: Step) -> tuple[str, tuple[int, ...]]:
 _BEHIND = {"paused": _paused, "stopped": _stopped, "overdue": _overdue}
 
 
-def _closed(start: datetime, end: datetime, calendar: OpenHours) -> Iterator[Interval]:
+def _closed(start: datetime, end: datetime, calendar: Calendar) -> Iterator[Interval]:
     """Cut a closed stretch at the midnights around days off, which have names."""
     day = start.astimezone(calendar.zone).date()
     begun, name = start, calendar.days_off(day.year).get(day)

@@ -7,21 +7,19 @@ says is believed; what does not fit together is noted as a gap and does not stop
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ticket_system.sla import clocks as rules
+from ticket_system.sla.calendars import AROUND_THE_CLOCK
 from ticket_system.sla.clocks import Clock, ClockState
-from ticket_system.sla.terms import BUILT_IN, Fact, Terms, TermsOf, known, promised
+from ticket_system.sla.terms import BUILT_IN, Fact, Terms, TermsOf, known, promised, promises
 from ticket_system.tickets import ACTIVE_STATUSES, STATUS_FLOW
 
 #: The target and the cycle of a clock of the ticket.
 Key: TypeAlias = tuple[str, int]
-
-#: The clocks that start when a ticket is opened.
-_AT_OPENING = (rules.RESOLUTION,)
 
 
 class Step(NamedTuple):
@@ -44,6 +42,8 @@ class Replayed:
     #: The breach of each clock that is on record.
     breaches: dict[Key, Fact] = field(default_factory=dict)
     opened: Fact | None = None
+    #: Who asked: whose comments are no answers.
+    requester: str | None = None
     #: Where the ticket stands, by its events.
     status: str | None = None
     gaps: list[str] = field(default_factory=list)
@@ -58,19 +58,7 @@ def replay(ticket_id: str, facts: Iterable[Fact], terms: TermsOf = BUILT_IN) -> 
     told = Replayed(ticket_id)
     for fact in facts:
         try:
-            match fact.kind:
-                case "created":
-                    _create(told, fact, terms)
-                case "status":
-                    _move(told, fact)
-                case "priority":
-                    _promise(told, fact)
-                case "escalated":
-                    _escalate(told, fact)
-                case "breached":
-                    _breach(told, fact)
-                case _:
-                    pass
+            _follow(told, fact, terms)
         except (ValueError, OverflowError) as error:
             told.gaps.append(f"event {fact.id} ({fact.kind}) cannot be followed: {error}")
     if told.opened is None:
@@ -78,22 +66,67 @@ def replay(ticket_id: str, facts: Iterable[Fact], terms: TermsOf = BUILT_IN) -> 
     return told
 
 
+def _follow(told: Replayed, fact: Fact, terms: TermsOf) -> None:
+    match fact.kind:
+        case "created":
+            _create(told, fact, terms)
+        case "started":
+            _start(told, fact, terms)
+        case "commented":
+            _answer(told, fact)
+        case "status":
+            _move(told, fact)
+        case "priority":
+            _promise(told, fact, terms)
+        case "escalated":
+            _escalate(told, fact, terms)
+        case "breached":
+            _breach(told, fact)
+        case _:
+            pass
+
+
 def _create(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
-    status = known(fact.new).get("status")
-    told.opened, told.status = fact, status
+    facts = known(fact.new)
+    status = facts.get("status")
+    told.opened, told.requester, told.status = fact, fact.actor, status
     if status not in STATUS_FLOW:
         told.gaps.append(f"event {fact.id} (created) does not say how it was opened")
     if status not in ACTIVE_STATUSES:
         return  # created done starts no clock (13)
-    for target in _AT_OPENING:
-        terms = terms_of(target, fact)
-        span = promised(fact, target, terms)
-        if span is None:
-            told.gaps.append(f"event {fact.id} (created) does not say what was promised")
-            continue
-        clock = rules.start(told.ticket_id, fact.at, span, paused=status in terms.pausing)
-        told.terms[clock.target, clock.cycle] = terms
-        _put(told, fact, fact.at, None, clock)
+    named = promises(fact)
+    for target in (rules.RESOLUTION,) if named is None else named:
+        _begin(told, fact, target, 1, terms_of(target, facts.get("policy", "default"), facts.get("rules")), facts)
+
+
+def _start(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
+    """Start what an event says was started: a new cycle, or the wait for an answer."""
+    facts, (target, cycle) = known(fact.detail), _key_of(fact)
+    _begin(told, fact, target, cycle, terms_of(target, facts.get("policy", "default"), facts.get("rules")), facts)
+
+
+def _begin(told: Replayed, fact: Fact, target: str, cycle: int, terms: Terms, facts: Mapping[str, Any]) -> None:
+    span = promised(fact, target, terms)
+    if span is None:
+        told.gaps.append(f"event {fact.id} ({fact.kind}) does not say what was promised")
+        return
+    # A reopened ticket starts its new cycle in the status that it is about to have.
+    paused = facts.get("status", told.status) in terms.pausing
+    clock = rules.start(
+        told.ticket_id, fact.at, span, terms.calendar or AROUND_THE_CLOCK, target=target, cycle=cycle, paused=paused
+    )
+    clock = replace(clock, policy=terms.policy, rules=facts.get("rules"))
+    told.terms[clock.target, clock.cycle] = terms
+    _put(told, fact, fact.at, None, clock)
+
+
+def _answer(told: Replayed, fact: Fact) -> None:
+    """Stop what waited for an answer (15, 16)."""
+    if fact.new != "public" or fact.actor in {"system", told.requester}:
+        return
+    for key, clock in _newest(told).items():
+        if clock.target != rules.RESOLUTION and clock.stopped_at is None:
+            _put(told, fact, fact.at, clock, rules.stop(clock, fact.at, told.terms[key].calendar or AROUND_THE_CLOCK))
 
 
 def _move(told: Replayed, fact: Fact) -> None:
@@ -102,22 +135,41 @@ def _move(told: Replayed, fact: Fact) -> None:
         told.gaps.append(f"event {fact.id} moves it from {old}, but the events before leave it {told.status}")
     told.status = new
     for key, clock in _settled(told, fact):
-        after = rules.follow(clock, old, new, pausing=told.terms[key].pausing, now=fact.at)
+        terms = told.terms[key]
+        after = rules.follow(
+            clock,
+            old,
+            new,
+            pausing=terms.pausing,
+            now=fact.at,
+            calendar=terms.calendar or AROUND_THE_CLOCK,
+            reopens=terms.reopen == "resume",
+            without_response=terms.without_response,
+        )
         _put(told, fact, fact.at, clock, after)
 
 
-def _promise(told: Replayed, fact: Fact) -> None:
+def _promise(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
+    policies, named = known(fact.detail).get("policies") or {}, promises(fact)
     for key, clock in _settled(told, fact):
-        span = promised(fact, clock.target, told.terms[key])
-        if span is None:
+        terms = told.terms[key]
+        if clock.target in policies:
+            terms = terms_of(clock.target, policies[clock.target], clock.rules)
+        calendar = terms.calendar or AROUND_THE_CLOCK
+        span = promised(fact, clock.target, terms)
+        if span is not None:
+            told.terms[key] = terms
+            moved = rules.retarget(clock, span, fact.at, calendar)
+            _put(told, fact, fact.at, clock, replace(moved, policy=terms.policy))
+        elif named is None:
             told.gaps.append(f"event {fact.id} ({fact.kind}) does not say what was promised")
-        else:
-            _put(told, fact, fact.at, clock, rules.retarget(clock, span, fact.at))
+        elif clock.stopped_at is None:
+            _put(told, fact, fact.at, clock, rules.cancel(clock, fact.at, calendar))
 
 
-def _escalate(told: Replayed, fact: Fact) -> None:
+def _escalate(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
     if fact.key is None:
-        _promise(told, fact)
+        _promise(told, fact, terms_of)
     elif (key := _key_of(fact)) in told.clocks:
         # By itself it moves no clock (11), but whoever asks should see it.
         told.steps.append(Step(fact, fact.at, told.clocks[key], told.clocks[key]))
@@ -144,11 +196,17 @@ def _breach(told: Replayed, fact: Fact) -> None:
 
 def _settled(told: Replayed, fact: Fact) -> list[tuple[Key, Clock]]:
     """Reach the verdicts that were due before a change, as the change did (rule 7)."""
-    for clock in list(told.clocks.values()):
+    for clock in _newest(told).values():
         after = rules.settle(clock, fact.at)
         if after is not clock:
             _put(told, fact, after.breached_at or fact.at, clock, after)
-    return list(told.clocks.items())
+    return list(_newest(told).items())
+
+
+def _newest(told: Replayed) -> dict[Key, Clock]:
+    """Of each target the newest cycle: records of earlier ones never change (14)."""
+    newest = {target: max(cycle for of, cycle in told.clocks if of == target) for target, _ in told.clocks}
+    return {key: clock for key, clock in told.clocks.items() if newest[key[0]] == key[1]}
 
 
 def _put(told: Replayed, fact: Fact, at: datetime, before: Clock | None, after: Clock) -> None:

@@ -1,7 +1,7 @@
 """What a clock runs under, as far as a replay of its history has to know. Pure.
 
 The two questions that a policy answers are asked here and nowhere else in the replay, the explanation and the audit:
-`under`, which calendar and which pauses; `promised`, how long.
+`TermsOf`, which calendar and which pauses; `promised`, how long.
 """
 
 from __future__ import annotations
@@ -9,34 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
-from functools import lru_cache
+from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from ticket_system.sla.calendars import Calendar
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy
-
-
-class OpenHours(Protocol):
-    """The part of a calendar that an explanation reads."""
-
-    @property
-    def name(self) -> str:
-        """What people call it."""
-
-    @property
-    def zone(self) -> tzinfo:
-        """Whose wall clock it follows."""
-
-    @property
-    def days_off(self) -> Callable[[int], Mapping[Any, str]]:
-        """The local dates off in a year, with what they are called."""
-
-    def between(self, start: datetime, end: datetime) -> timedelta:
-        """Return the open time from start to end."""
-
-    def windows(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-        """Return the open windows from start to end, cut off there."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +22,11 @@ class Terms:
     """The policy of one clock: its calendar (None: around the clock), its pauses, its promises by priority."""
 
     policy: str
-    calendar: OpenHours | None
+    calendar: Calendar | None
     pausing: frozenset[str]
     hours: Mapping[int, int]
+    reopen: str = "resume"
+    without_response: str = "met"
 
 
 class Fact(NamedTuple):
@@ -65,21 +45,31 @@ class Fact(NamedTuple):
     recorded_at: datetime | None = None
 
 
-#: Tells the terms of the clock of a target that this event started.
-TermsOf: TypeAlias = Callable[[str, Fact], Terms]
+#: Tells what a clock runs under: its target, its policy, and the version of the rules; None: those built in.
+TermsOf: TypeAlias = Callable[[str, str, int | None], Terms]
 
 
 def under(policy: Policy) -> TermsOf:
     """Every clock runs under this one policy, around the clock."""
-    terms = Terms(policy.name, None, policy.pausing, policy.hours)
-    return lambda _target, _started: terms
+    terms = Terms(policy.name, None, policy.pausing, policy.hours, policy.reopen, policy.without_response)
+    return lambda _target, _policy, _rules: terms
 
 
 BUILT_IN = under(DEFAULT_POLICY)
 
 
-def promised(fact: Fact, _target: str, terms: Terms) -> timedelta | None:
+def promises(fact: Fact) -> dict[str, Any] | None:
+    """Return what an event promises by target, in seconds, under rules that were put in force; else None."""
+    found = known(fact.new if fact.kind == "created" else fact.detail).get("promises")
+    return found if isinstance(found, dict) else None
+
+
+def promised(fact: Fact, target: str, terms: Terms) -> timedelta | None:
     """Return what an event promises from its moment on; None where neither it nor the policy tells."""
+    named = promises(fact)
+    if named is not None:
+        seconds = named.get(target)
+        return timedelta(seconds=seconds) if isinstance(seconds, int) else None
     hours = known(fact.new if fact.kind == "created" else fact.detail).get("sla_hours")
     if hours is None and fact.kind == "priority":
         # Before details were kept, the hours stood in the note.
@@ -90,7 +80,6 @@ def promised(fact: Fact, _target: str, terms: Terms) -> timedelta | None:
     return timedelta(hours=hours) if isinstance(hours, int) else None
 
 
-@lru_cache(maxsize=1024)
 def known(text: str | None) -> Mapping[str, Any]:
     """Read the JSON object of an event; whatever else stands there tells nothing."""
     # Most tickets are opened with one of a few: the same text over and over.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from ticket_system.sla.clocks import Clock
 from ticket_system.storage.tables import as_row, events
 from ticket_system.tickets import Ticket, is_storable, utc_now
 
@@ -40,12 +41,29 @@ def key(ticket_id: str, target: str, cycle: int, kind: str, level: int = 0, repe
     return f"{ticket_id}/{target}/{cycle}/{kind}/{level}/{repeat}"
 
 
-def opened(ticket: Ticket) -> Event:
+def opened(ticket: Ticket, promised: Sequence[Clock] = (), rules: int | None = None) -> Event:
     """Tell what a ticket was opened with, so that its history can be read from its events alone."""
-    facts = {"status": ticket.status, "priority": ticket.priority, "sla_hours": ticket.sla_hours}
+    facts: dict[str, object] = {"status": ticket.status, "priority": ticket.priority, "sla_hours": ticket.sla_hours}
     facts |= {"assignee": ticket.assignee} if ticket.assignee else {}
+    facts |= _promises(promised) or ({} if rules is None else {"rules": rules, "promises": {}})
     new = json.dumps(facts, separators=(",", ":"))
     return Event(ticket.id, ticket.created_at, "created", ticket.requester, new=new)
+
+
+def started(clock: Clock, status: str) -> Event:
+    """Tell that a clock was started after the opening: a new cycle, or the wait for an answer."""
+    what = detail(**{"status": status} | (_promises([clock]) or {"promises": {clock.target: clock.target_seconds}}))
+    once = key(clock.ticket_id, clock.target, clock.cycle, "started")
+    return Event(clock.ticket_id, clock.started_at, "started", "system", new=clock.target, key=once, detail=what)
+
+
+def _promises(clocks: Sequence[Clock]) -> dict[str, object]:
+    """Name the rules and what they promise; nothing for the rules built in, under which a ticket says it itself."""
+    pinned = [clock for clock in clocks if clock.rules is not None]
+    if not pinned:
+        return {}
+    promises = {clock.target: clock.target_seconds for clock in pinned}
+    return {"policy": pinned[0].policy, "rules": pinned[0].rules, "promises": promises}
 
 
 def append(connection: sa.Connection, *happened: Event, recorded_at: datetime | None = None) -> None:

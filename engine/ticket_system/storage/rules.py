@@ -15,6 +15,11 @@ def newest(connection: sa.Connection) -> int | None:
     return version
 
 
+def versions(connection: sa.Connection) -> list[int]:
+    """Return every version there ever was."""
+    return list(connection.scalars(_VERSIONS))
+
+
 def text(connection: sa.Connection, version: int) -> str:
     """Return the rules of a version."""
     found: str = connection.execute(_TEXT, {"version": version}).scalar_one()
@@ -29,4 +34,5 @@ def add(connection: sa.Connection, text: str, *, now: datetime, actor: str) -> i
 
 
 _NEWEST = sa.select(sa.func.max(rules.c.id))
+_VERSIONS = sa.select(rules.c.id).order_by(rules.c.id)
 _TEXT = sa.select(rules.c.text).where(rules.c.id == sa.bindparam("version"))
