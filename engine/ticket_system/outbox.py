@@ -23,7 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ticket_system.errors import TicketNotFound
-from ticket_system.storage import outbox, tickets
+from ticket_system.storage import clocks, outbox, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.outbox import MAIL, STATES, STUCK, OutboxRow, Rest, channel
 from ticket_system.tickets import Ticket, storable
@@ -54,11 +54,15 @@ def claim(
 
 
 def ticket_of(database: Database, row: OutboxRow) -> Ticket:
-    """Return the ticket a message is about, as it stands now."""
+    """Return the ticket a message is about, as it stands now, with the clock that the message is about."""
+    # ticket/target/cycle/kind/level/repeat/destination; the ticket's own id may hold anything.
+    about = row.key.removesuffix(f"/{row.destination}").rsplit("/", 5)
     with database.read() as connection:
         ticket = tickets.get(connection, row.ticket_id)
-    if ticket is None:
-        raise TicketNotFound(row.ticket_id)
+        if ticket is None:
+            raise TicketNotFound(row.ticket_id)
+        if len(about) == 6 and about[2].isdecimal():  # noqa: PLR2004 - as spelt out above
+            ticket.clock = clocks.get(connection, row.ticket_id, about[1], int(about[2]))
     return ticket
 
 

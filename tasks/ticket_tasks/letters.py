@@ -12,7 +12,7 @@ from ticket_tasks.payloads import BreachFacts, TicketBreached
 from ticket_tasks.toolbox import Letter
 
 _BREACH = """\
-The deadline of this ticket has passed.
+The deadline of this ticket's {target} has passed.
 
   Ticket     {title}
   Id         {id}
@@ -47,6 +47,7 @@ def breach_letter(key: str, ticket: Ticket, mail_to: str | None, destination: st
         to=recipient(destination, ticket, mail_to),
         subject=subject if len(subject) <= _SUBJECT_LIMIT else subject[: _SUBJECT_LIMIT - 1] + "…",
         text=_BREACH.format(
+            target=clock.target.replace("_", " "),
             title=title,
             id=one_line(ticket.id),
             priority=priority,

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.support.factories import a_comment, a_ticket
-from ticket_system import PolicyError, Ticket, TicketSystem, monitor
+from ticket_system import PolicyError, Ticket, TicketSystem, monitor, outbox
 from ticket_system.audit import audit_clocks
 from ticket_system.changes import Changes
 from ticket_system.sla.books import PolicyBook
@@ -295,6 +295,15 @@ def test_the_escalation_says_which_deadline(desk: Desk) -> None:
     (remark,) = desk.system.get_comments("t")
     assert remark.body == "Escalated: the first response deadline has passed; priority 3 → 2"
     assert desk.clock(RESOLUTION).due_at == at(26), "an automatic escalation moves no clock (rule 11)"
+
+
+def test_a_message_is_about_the_clock_that_caused_it(desk: Desk) -> None:
+    desk.promises(a_policy())
+    desk.opens()
+    monitor.scan_breaches(desk.system.database, now=at(1.1))
+    (message,) = outbox.claim(desk.system.database, now=at(1.2))
+    clock = outbox.ticket_of(desk.system.database, message).clock
+    assert clock == desk.clock(FIRST_RESPONSE)
 
 
 def test_each_deadline_is_explained_in_open_hours(desk: Desk) -> None:

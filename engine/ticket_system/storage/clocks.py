@@ -33,6 +33,12 @@ def lock(connection: sa.Connection, ticket_id: str) -> list[Clock]:
     return [clock for row in rows if (clock := clock_from(row))]
 
 
+def get(connection: sa.Connection, ticket_id: str, target: str, cycle: int) -> Clock | None:
+    """Return one clock."""
+    row = connection.execute(_ONE, {"ticket_id": ticket_id, "target": target, "cycle": cycle}).one_or_none()
+    return row and clock_from(row)
+
+
 def save(connection: sa.Connection, clock: Clock) -> None:
     """Write what has become of a clock that was locked before."""
     connection.execute(
@@ -52,6 +58,7 @@ _LOCK = (
     .order_by(clocks.c.target, clocks.c.cycle)
     .with_for_update()
 )
+_ONE = sa.select(*clock_columns).where(*[clocks.c[name] == sa.bindparam(name) for name in _KEY])
 _SAVE = (
     sa.update(clocks)
     .where(*[clocks.c[name] == sa.bindparam(f"clock_{name}") for name in _KEY])
