@@ -36,7 +36,7 @@ def lock(connection: sa.Connection, ticket_id: str) -> list[Clock]:
 def get(connection: sa.Connection, ticket_id: str, target: str, cycle: int) -> Clock | None:
     """Return one clock."""
     row = connection.execute(_ONE, {"ticket_id": ticket_id, "target": target, "cycle": cycle}).one_or_none()
-    return row and clock_from(row)
+    return None if row is None else clock_from(row)
 
 
 def save(connection: sa.Connection, clock: Clock) -> None:
