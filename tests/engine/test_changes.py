@@ -145,6 +145,7 @@ def test_a_breach_is_written_with_its_event_and_its_message(system: TicketSystem
     assert message == {
         "key": f"{key}/mail", "kind": "breach", "ticket_id": "t", "state": "pending", "attempts": 0,
         "created_at": at(5), "next_attempt_at": at(5), "lease": None, "error": None, "sent_at": None,
+        "destination": "mail",
     }  # fmt: skip
     assert (clock(system).breached_at, clock(system).detected_at, clock(system).cause) == (at(4), at(5), "deadline")
     assert clock(system).state is ClockState.BREACHED, "a pause that comes too late is none"
