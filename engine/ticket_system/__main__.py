@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from ticket_system.commands import desk, figures, transfer, trust, upkeep
+from ticket_system.commands import desk, figures, policy, transfer, trust, upkeep
 from ticket_system.commands.terminal import Refused, clean
 from ticket_system.errors import (
     InvalidTransition,
+    PolicyError,
     StorageError,
     TicketNotFound,
     TicketSystemError,
@@ -57,6 +58,7 @@ app.command()(figures.report)
 app.command()(trust.audit)
 app.add_typer(transfer.importing, name="import")
 app.command()(transfer.export)
+app.add_typer(policy.policy, name="policy")
 app.add_typer(upkeep.db, name="db")
 app.add_typer(upkeep.deliveries, name="outbox")
 
@@ -88,6 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
         # Whoever read our output has seen enough. Python would complain once more when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = PIPE_CLOSED
+    except PolicyError as error:
+        status = _fail(str(error), USAGE, words, lines=True)
     except TicketSystemError as error:
         status = _fail(str(error), next(status for kind, status in _STATUSES if isinstance(error, kind)), words)
     except typer.TyperException as error:
@@ -99,8 +103,12 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status or 0)
 
 
-def _fail(message: str, status: int, words: list[str]) -> int:
-    """Say what is wrong in one line; to a program, in one line of JSON."""
+def _fail(message: str, status: int, words: list[str], *, lines: bool = False) -> int:
+    """Say what is wrong in one line, or in `lines`; to a program, in one line of JSON."""
+    if lines and "--json" not in words:
+        for line in message.splitlines():
+            typer.echo(f"tickets: {clean(line)}", err=True)
+        return status
     line = " ".join(message.split())
     if "--json" in words:
         typer.echo(json.dumps({"error": line, "status": status}), err=True)

@@ -12,7 +12,7 @@ from ticket_system.tickets import MAX_AHEAD, PRIORITY_LABELS, Ticket, as_utc, ch
 
 COLUMNS = (
     "id", "title", "description", "requester", "priority", "status", "assignee", "sla_hours", "created_at",
-    "updated_at", "resolved_at", "tags",
+    "updated_at", "resolved_at", "tags", "customer", "plan", "group",
 )  # fmt: skip
 REQUIRED = ("title", "requester")
 
@@ -47,6 +47,9 @@ def cells_of(ticket: Ticket) -> list[str]:
         "updated_at": ticket.updated_at.isoformat(),
         "resolved_at": ticket.resolved_at.isoformat() if ticket.resolved_at else "",
         "tags": _joined(ticket.tags),
+        "customer": ticket.customer or "",
+        "plan": ticket.plan or "",
+        "group": ticket.group or "",
     }
     return [guard(cells[column]) for column in COLUMNS]
 
@@ -81,6 +84,9 @@ def ticket_from(
         updated_at=updated_at,
         resolved_at=resolved_at,
         tags=_split(cells.get("tags", "")),
+        customer=cells["customer"] if cell["customer"] else None,
+        plan=cells["plan"] if cell["plan"] else None,
+        group=cells["group"] if cell["group"] else None,
     )
     check_ticket(ticket, now)
     if updated_at > now + MAX_AHEAD:

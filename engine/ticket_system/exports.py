@@ -48,7 +48,7 @@ def export_json_lines(system: TicketSystem, file: TextIO, *, progress: Callable[
 
 def ticket_as_json(ticket: Ticket) -> dict[str, Any]:
     """Return a ticket and its clock, ready for JSON; every time is ISO 8601 in UTC."""
-    names = [field.name for field in fields(ticket) if field.name != "clock"]
+    names = [field.name for field in fields(ticket) if field.name not in {"calendar", "clock"}]
     return {name: _plain(getattr(ticket, name)) for name in names} | {"clock": clock_as_json(ticket.clock)}
 
 

@@ -193,6 +193,12 @@ class TicketSystem:
             figures = reports.figures(connection, now - timedelta(days=days), now)
         return report(figures, days=days, now=now)
 
+    def in_force(self) -> tuple[int | None, PolicyBook]:
+        """Return the policies that new tickets get, and their version; None: those built in."""
+        self.rules.forget()
+        with self.database.read() as connection:
+            return self.rules.current(connection)
+
     def put_in_force(self, book: PolicyBook, *, actor: str = "system") -> int:
         """Promise what a book of policies says from now on, to new tickets (rule 18); returns the version.
 

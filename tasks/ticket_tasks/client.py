@@ -58,6 +58,9 @@ class TicketClient:
         sla_hours: int | None = None,
         assignee: str | None = None,
         tags: Iterable[str] = (),
+        customer: str | None = None,
+        plan: str | None = None,
+        group: str | None = None,
         created_at: datetime | None = None,
         ticket_id: str | None = None,
     ) -> str:
@@ -75,6 +78,9 @@ class TicketClient:
             sla_hours=sla_hours,
             assignee=assignee,
             tags=tuple(tags),
+            customer=customer,
+            plan=plan,
+            group=group,
             # Now, not when the job runs: the promise to the requester starts here, however long the message waits.
             created_at=created_at or datetime.now(UTC),
         )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import structlog
 from pydantic import ValidationError
 
-from ticket_system import DEFAULT_SLA, Ticket
+from ticket_system import Ticket
 from ticket_system.errors import DuplicateTicket, InvalidTicket
 from ticket_tasks.payloads import OpenTicket
 from ticket_tasks.toolbox import Toolbox
@@ -35,9 +35,12 @@ def open_ticket(toolbox: Toolbox, payload: object = None) -> str | None:
         requester=wish.requester,
         id=wish.ticket_id,
         priority=priority,
-        sla_hours=hours or DEFAULT_SLA[priority],
+        sla_hours=hours or toolbox.system.policy.hours[priority],
         assignee=wish.assignee,
         tags=list(wish.tags),
+        customer=wish.customer,
+        plan=wish.plan,
+        group=wish.group,
         created_at=created_at,
         updated_at=created_at,
     )

@@ -28,6 +28,10 @@ class OpenTicket(BaseModel):
     sla_hours: Annotated[int, Field(strict=True, ge=1, le=87_600)] | None = None
     assignee: Line | None = None
     tags: tuple[Line, ...] = ()
+    #: What a policy may be chosen by.
+    customer: Line | None = None
+    plan: Line | None = None
+    group: Line | None = None
     #: When the request came in; None: when the job runs. Naive moments are taken as UTC.
     created_at: datetime | None = None
 

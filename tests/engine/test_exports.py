@@ -48,6 +48,9 @@ def tickets(draw: st.DrawFn) -> Ticket:
         updated_at=later,
         resolved_at=later if done else None,
         tags=draw(st.lists(names | risky, max_size=3)),
+        customer=draw(st.none() | names | risky),
+        plan=draw(st.none() | names | risky),
+        group=draw(st.none() | names | risky),
     )
 
 

@@ -43,6 +43,9 @@ def create(
     hours: Annotated[int | None, typer.Option(help="Hours to resolution. Default: as the priority promises.")] = None,
     assignee: Annotated[str | None, typer.Option(metavar="NAME", help="Who is to do it.")] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="WORD", help="May be given several times.")] = None,
+    customer: Annotated[str | None, typer.Option(metavar="NAME", help="Whose ticket it is.")] = None,
+    plan: Annotated[str | None, typer.Option(metavar="NAME", help="What they pay for.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Who works on it.")] = None,
     ticket_id: Annotated[str | None, typer.Option("--id", help="An id of your own. Default: a new one.")] = None,
     database: DatabaseOption = DEFAULT_DATABASE,
     as_json: JsonOption = False,
@@ -55,6 +58,7 @@ def create(
         level = suggested if chosen is None else chosen
         ticket = Ticket(title, text, requester or login_name(), priority=level, assignee=assignee, tags=tag or [])
         ticket.sla_hours = system.policy.hours.get(level, DEFAULT_SLA[3]) if hours is None else hours
+        ticket.customer, ticket.plan, ticket.group = customer, plan, group
         if ticket_id is not None:
             ticket.id = ticket_id
         system.create_ticket(ticket)

@@ -1,0 +1,91 @@
+"""`tickets policy`, as a person and as a script use it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from ticket_system import TicketSystem
+from ticket_system.__main__ import main
+
+Run: TypeAlias = Callable[..., tuple[int, str, str]]
+
+GOOD = """
+[policies.everybody.targets.resolution]
+within = { critical = "2h", high = "8h", medium = "24h", low = "48h" }
+
+[[policies.everybody.chain]]
+after = "0m"
+notify = ["assignee-or-desk"]
+raise_priority = true
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TICKETS_DATABASE_URL", raising=False)
+
+    def run_it(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main(list(words))
+        told = capsys.readouterr()
+        return int(left.value.code or 0), told.out, told.err
+
+    return run_it
+
+
+def test_the_example_is_written_once_and_is_in_order(run: Run, tmp_path: Path) -> None:
+    status, out, _ = run("policy", "init")
+    assert (status, out) == (0, "sla.toml is written; change it, then: tickets policy check sla.toml\n")
+    before = (tmp_path / "sla.toml").read_text()
+    status, _, err = run("policy", "init")
+    assert (status, err) == (4, "tickets: sla.toml is there already; name another file\n")
+    assert (tmp_path / "sla.toml").read_text() == before
+    status, out, _ = run("policy", "check", "sla.toml")
+    assert status == 0
+    assert "gold: first response, next response, resolution" in out
+
+
+def test_what_is_applied_is_promised_to_new_tickets(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(GOOD)
+    run("create", "The old one", "--requester", "ada", "--id", "old", "--priority", "high")
+    status, out, _ = run("policy", "diff", "mine.toml")
+    assert status == 0
+    assert "everybody" in out
+    assert json.loads(run("policy", "apply", "mine.toml", "--author", "lead", "--json")[1]) == {"version": 1}
+    assert run("policy", "diff", "mine.toml")[1] == "Nothing would change.\n"
+    run("create", "The new one", "--requester", "ada", "--id", "new", "--priority", "high", "--plan", "gold")
+    with TicketSystem(tmp_path / "tickets.db") as system:
+        old, new = system.get_ticket("old"), system.get_ticket("new")
+    assert old is not None
+    assert new is not None
+    assert (old.sla_hours, new.sla_hours, new.plan) == (24, 8, "gold")
+    told = json.loads(run("show", "new", "--json")[1])
+    assert told["clock"]["policy"] == "everybody"
+
+
+def test_every_mistake_is_named_with_its_line_and_nothing_is_put_in_force(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(GOOD.replace("within", "witin").replace('"0m"', '"soon"'))
+    for verb in ("check", "diff", "apply"):
+        status, _, err = run("policy", verb, "bad.toml")
+        assert status == 2
+        assert len(err.splitlines()) >= 2
+        assert "bad.toml:3" in err
+    with TicketSystem(tmp_path / "tickets.db") as system:
+        assert system.in_force()[0] is None
+
+
+def test_what_is_not_acted_on_yet_is_refused(run: Run) -> None:
+    run("policy", "init")
+    status, _, err = run("policy", "apply", "sla.toml")
+    assert status == 2
+    assert "not acted on yet" in err
+
+
+def test_a_file_that_is_not_there_is_one_line(run: Run) -> None:
+    status, _, err = run("policy", "check", "no.toml")
+    assert status == 2
+    assert err == "tickets: no.toml: cannot be read: No such file or directory\n"
