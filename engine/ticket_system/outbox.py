@@ -33,7 +33,7 @@ __all__ = [
     "park", "postpone", "release", "rest", "resting", "retry", "rows", "ticket_of", "uncertain",
 ]  # fmt: skip
 
-#: About two days of trying.
+#: Most of a day of trying; a place that is away altogether rests instead, and uses up none.
 MAX_ATTEMPTS = 18
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 4 * 3600.0

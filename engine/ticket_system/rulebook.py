@@ -75,8 +75,9 @@ class Rulebook:
     def of(self, connection: sa.Connection, clock: Clock) -> Terms:
         """Return what a clock runs under."""
         book = self.book(connection, clock.rules)
-        policy = next((one for one in book.policies if one.name == clock.policy), NO_SLA)
-        terms = self._terms(clock.rules, book, policy, clock.target)
+        # The rules built in are one policy, which another program may have called by another name.
+        named = (one for one in book.policies if clock.rules is None or one.name == clock.policy)
+        terms = self._terms(clock.rules, book, next(named, NO_SLA), clock.target)
         if terms is None:
             raise PolicyError(f"version {clock.rules} of the rules promises no {clock.target} under {clock.policy!r}")
         return terms

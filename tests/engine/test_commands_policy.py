@@ -67,6 +67,13 @@ def test_what_is_applied_is_promised_to_new_tickets(run: Run, tmp_path: Path) ->
     assert told["clock"]["policy"] == "everybody"
 
 
+def test_a_program_is_answered_in_json(run: Run) -> None:
+    assert json.loads(run("policy", "init", "--json")[1]) == {"file": "sla.toml"}
+    run("create", "One", "--requester", "ada", "--id", "one")
+    assert run("export", "--json") == run("export", "--format", "jsonl")
+    assert json.loads(run("export", "--json")[1])["id"] == "one"
+
+
 def test_every_mistake_is_named_with_its_line_and_nothing_is_put_in_force(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text(GOOD.replace("within", "witin").replace('"0m"', '"soon"'))
     for verb in ("check", "diff", "apply"):

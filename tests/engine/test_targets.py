@@ -14,7 +14,7 @@ from ticket_system.changes import Changes
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import Calendar, Hours
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, Clock, ClockState
-from ticket_system.sla.policies import DEFAULT_CHAIN, Level, Match, Policy, TargetRule, Warn
+from ticket_system.sla.policies import DEFAULT_CHAIN, Level, Match, Policy, TargetRule, Warn, by_hours
 from ticket_system.storage import clocks
 
 HOUR = 3600
@@ -274,6 +274,14 @@ def test_a_clock_keeps_the_rules_it_started_with(desk: Desk) -> None:
     fresh = desk.system.create_ticket(a_ticket(created_at=MONDAY)).clock
     assert fresh is not None
     assert (fresh.rules, fresh.due_at) == (second, at(1))
+
+
+def test_a_clock_of_the_rules_built_in_runs_on_in_a_program_that_calls_them_otherwise(desk: Desk) -> None:
+    desk.opens()
+    with desk.system.database.write() as connection:
+        changes = Changes(connection, policy=by_hours({1: 1, 2: 2, 3: 3, 4: 4}, name="house rules"))
+        assert changes.set_status("t", "on_hold", now=at(1))
+    assert desk.clock(RESOLUTION).state is ClockState.PAUSED
 
 
 def test_a_scan_finds_the_breach_of_every_target_once(desk: Desk) -> None:

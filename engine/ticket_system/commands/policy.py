@@ -31,7 +31,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="The policies, in TOM
 
 
 @policy.command()
-def init(file: Annotated[Path, typer.Argument(metavar="FILE")] = Path("sla.toml")) -> None:
+def init(file: Annotated[Path, typer.Argument(metavar="FILE")] = Path("sla.toml"), as_json: JsonOption = False) -> None:
     """Write a commented example to start from. A file that is there is left alone."""
     from ticket_system.sla import policy_file
 
@@ -42,7 +42,10 @@ def init(file: Annotated[Path, typer.Argument(metavar="FILE")] = Path("sla.toml"
         raise Refused(f"{file} is there already; name another file") from None
     except OSError as error:
         raise Refused(f"{file} cannot be written: {error.strerror}") from error
-    say(f"{file} is written; change it, then: tickets policy check {file}")
+    if as_json:
+        say_json({"file": str(file)})
+    else:
+        say(f"{file} is written; change it, then: tickets policy check {file}")
 
 
 @policy.command()

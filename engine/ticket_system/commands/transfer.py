@@ -76,11 +76,12 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
 ) -> None:
     """Write every ticket, as CSV that `import csv` reads back exactly, or as JSON lines with its clock."""
     from ticket_system.exports import export_csv, export_json_lines
 
-    chosen = form or ("jsonl" if file.suffix in {".jsonl", ".ndjson"} else "csv")
+    chosen = form or ("jsonl" if as_json else None) or ("jsonl" if file.suffix in {".jsonl", ".ndjson"} else "csv")
     if chosen not in {"csv", "jsonl"}:
         raise InvalidTicket(f"the format must be csv or jsonl, not {chosen!r}")
     write = export_csv if chosen == "csv" else export_json_lines
