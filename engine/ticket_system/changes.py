@@ -16,9 +16,10 @@ from sqlalchemy import exc
 from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, TicketNotFound
 from ticket_system.promises import Promises
 from ticket_system.rulebook import Rulebook
+from ticket_system.sla.alarms import Alarm
 from ticket_system.sla.clocks import Clock
-from ticket_system.sla.policies import DEFAULT_POLICY, Policy, step_up
-from ticket_system.storage import clocks, events, tickets
+from ticket_system.sla.policies import DEFAULT_POLICY, Level, Policy, step_up
+from ticket_system.storage import alarms, events, sweeps, tickets
 from ticket_system.storage.events import Event
 from ticket_system.tickets import (
     ACTIVE_STATUSES,
@@ -57,7 +58,7 @@ class Changes:
     def create(self, *new: Ticket) -> None:
         """Store tickets, start their clocks (rule 13), and put each clock on its ticket."""
         now = utc_now()
-        started: list[Clock] = []
+        started: list[tuple[Clock, list[Alarm]]] = []
         for ticket in new:
             check_ticket(ticket, now)
             started += self._promises.opened(ticket)
@@ -66,10 +67,9 @@ class Changes:
         except exc.IntegrityError as error:
             taken = new[0].id if len(new) == 1 else "one of these tickets"
             raise DuplicateTicket(taken) from error
-        if started:
-            clocks.insert(self.connection, *started)
+        self._promises.store(started)
         promised: dict[str, list[Clock]] = {}
-        for clock in started:
+        for clock, _ in started:
             promised.setdefault(clock.ticket_id, []).append(clock)
         version, _ = self.rules.current(self.connection)
         told = (events.opened(ticket, promised.get(ticket.id, ()), version) for ticket in new)
@@ -158,21 +158,7 @@ class Changes:
         ticket, now = self._lock(ticket_id, now)
         if ticket is None:
             return False
-        priority = step_up(ticket.priority)
-        told = self._reprice(ticket, priority, None, now)
-        events.append(
-            self.connection,
-            Event(
-                ticket_id,
-                now,
-                "escalated",
-                actor,
-                old=str(ticket.priority),
-                new=str(priority),
-                note=reason or None,
-                detail=events.detail(**told),
-            ),
-        )
+        self._raise(ticket, "escalated", actor, now, note=reason or None)
         if reason:
             self._remark(ticket_id, "system", f"Escalated: {reason}", now)
         return True
@@ -196,17 +182,98 @@ class Changes:
         )
 
     def settle(self, ticket_id: str, *, now: datetime | None = None) -> None:
-        """Reach the verdicts that are due by now, as a scan would."""
+        """Reach the verdicts that are due by now, and raise the alarms, as a scan would."""
         ticket, now = self._lock(ticket_id, now)
         if ticket is not None:
-            self._promises.settled(ticket_id, now)
+            self._promises.settled(ticket, now)
+
+    def acknowledge(
+        self,
+        ticket_id: str,
+        *,
+        until: datetime | None = None,
+        note: str = "",
+        actor: str = "system",
+        now: datetime | None = None,
+    ) -> bool:
+        """Stop the escalation chains of a ticket, not its clocks (rule 22); False when it is done, or not there.
+
+        They go on at `until`; without it, when the policy of each says, or not at all.
+        """
+        check_name("author", actor)
+        check_text("note", note)
+        ticket, now = self._lock(ticket_id, now)
+        if ticket is None or ticket.status not in ACTIVE_STATUSES:
+            return False
+        if until is not None and check_moment("until", until) <= now:
+            raise InvalidTicket("until must lie ahead: an acknowledgement cannot end before it begins")
+        ends = self._promises.acknowledged(ticket, now, until)
+        told = {target: at and at.isoformat() for target, at in ends.items()}
+        self._note(ticket_id, now, "acknowledged", actor, note=note or None, detail=events.detail(until=told))
+        return True
+
+    def rearm(self, ticket_id: str, *, actor: str = "system", now: datetime | None = None) -> bool:
+        """Take an acknowledgement back: the chains go on where they stood. False when there is none, or no ticket."""
+        check_name("author", actor)
+        ticket, now = self._lock(ticket_id, now)
+        if ticket is None or not self._promises.rearmed(ticket, now):
+            return False
+        self._note(ticket_id, now, "rearmed", actor)
+        return True
+
+    def finish(self, ticket_id: str, *, now: datetime | None = None) -> None:
+        """Do what raised levels leave to be done by hand: reassign, tag, move the deadline, or move on (rule 22)."""
+        ticket, now = self._lock(ticket_id, now)
+        for raised in alarms.raised(self.connection, ticket_id):
+            alarms.finish(self.connection, ticket_id, raised)
+            # What was done meanwhile needs nothing more.
+            if ticket is None or ticket.status not in ACTIVE_STATUSES:
+                continue
+            level = self._promises.level(ticket, raised)
+            if level is not None:
+                self._act(ticket, level, now)
+                self._promises.moved_on(ticket, raised, level, now)
+            ticket, now = self._reread(ticket_id, now)
+
+    def _act(self, ticket: Ticket, level: Level, now: datetime) -> None:
+        """Do what a level does beyond telling somebody."""
+        if level.tag and level.tag not in ticket.tags:
+            tickets.update(self.connection, ticket.id, tags=[*ticket.tags, level.tag], updated_at=now)
+            self._note(ticket.id, now, "tagged", "system", new=level.tag)
+        if level.reassign_to and level.reassign_to != ticket.assignee:
+            tickets.update(self.connection, ticket.id, assignee=level.reassign_to, updated_at=now)
+            self._note(ticket.id, now, "assigned", "system", old=ticket.assignee, new=level.reassign_to)
+        if level.retarget and step_up(ticket.priority) != ticket.priority:
+            self._raise(ticket, "escalated", "system", now, note="level with retarget")
+            self._remark(
+                ticket.id, "system", f"Escalated: priority {ticket.priority} → {step_up(ticket.priority)}", now
+            )
+
+    def _raise(self, ticket: Ticket, kind: str, actor: str, now: datetime, *, note: str | None) -> None:
+        """Raise the priority one step, and with it the promise (rules 10, 11)."""
+        priority = step_up(ticket.priority)
+        told = self._reprice(ticket, priority, None, now)
+        old, new = str(ticket.priority), str(priority)
+        self._note(ticket.id, now, kind, actor, old=old, new=new, note=note, detail=events.detail(**told))
+
+    def _note(self, ticket_id: str, at: datetime, kind: str, actor: str, **more: str | None) -> None:
+        events.append(self.connection, Event(ticket_id, at, kind, actor, **more))
 
     def _lock(self, ticket_id: str, now: datetime | None) -> tuple[Ticket | None, datetime]:
+        """Lock a ticket, and have everything happened that was due before now (rule 7)."""
         found = tickets.lock(self.connection, ticket_id)
         if found is None:
             return None, utc_now()
-        ticket, database_now = found
-        return ticket, database_now if now is None else check_moment("now", now)
+        ticket, database_now, next_check_at = found
+        at = database_now if now is None else check_moment("now", now)
+        if not self.alarms or next_check_at is None or next_check_at >= at:
+            return ticket, at
+        sweeps.catch_up(self.connection, ticket_id, at)
+        return self._reread(ticket_id, at)
+
+    def _reread(self, ticket_id: str, now: datetime) -> tuple[Ticket | None, datetime]:
+        found = tickets.lock(self.connection, ticket_id)
+        return (None if found is None else found[0]), now
 
     def _move(self, ticket: Ticket, status: str, actor: str, now: datetime, **more: Any) -> None:
         resolved_at = ticket.resolved_at if status == "closed" else now if status == "resolved" else None

@@ -1,25 +1,29 @@
-"""What goes on without anybody's doing: deadlines pass, and what is late is escalated."""
+"""What goes on without anybody's doing: deadlines pass, and people are warned and called."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import sqlalchemy as sa
-
-from ticket_system.storage import sweeps
+from ticket_system.changes import Changes
+from ticket_system.rulebook import Rulebook
+from ticket_system.sla.policies import DEFAULT_POLICY, Policy
+from ticket_system.storage import alarms, sweeps
 from ticket_system.storage.database import Database
-from ticket_system.storage.sweeps import Batch
-from ticket_system.tickets import utc_now
+
+#: Tickets whose raised levels are finished by hand, in one look.
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """What a sweep did. Not `drained`: its time was up, and more is due; the next one goes on."""
 
+    #: Clocks that were looked at, breaches found among them, and alarms raised: warnings and levels of a chain.
     found: int
+    breaches: int
+    alarms: int
     batches: int
     drained: bool
     #: How long the one that waited longest had been due, in seconds.
@@ -27,53 +31,50 @@ class Sweep:
 
 
 def scan_breaches(
-    database: Database, *, now: datetime | None = None, batch_size: int = 1000, budget_seconds: float = 20.0
+    database: Database,
+    *,
+    now: datetime | None = None,
+    batch_size: int = 1000,
+    budget_seconds: float = 20.0,
+    policy: Policy = DEFAULT_POLICY,
 ) -> Sweep:
-    """Find every clock whose deadline has passed, and record its breach, once.
+    """Find every clock whose deadline has passed, and raise every alarm that is due; each once.
 
     Any number of scans may run at once, or be killed: what one holds another passes by, what was not committed is due
-    still. Without `now` the database's clock decides.
-    """
-    return _drain(database, "breached", sweeps.find_breaches, now, batch_size, budget_seconds)
-
-
-def escalate(
-    database: Database, *, now: datetime | None = None, batch_size: int = 500, budget_seconds: float = 20.0
-) -> Sweep:
-    """Raise the priority of every ticket whose breach is new, once; its clock does not move (rule 11)."""
-    return _drain(database, "escalated", sweeps.escalate, now, batch_size, budget_seconds)
-
-
-def _drain(
-    database: Database,
-    kind: str,
-    step: Callable[[sa.Connection, datetime | None, datetime, int], Batch],
-    now: datetime | None,
-    batch_size: int,
-    budget_seconds: float,
-) -> Sweep:
-    """Repeat batches until one is not full, or the time is up. The lower bound is this run's own.
-
-    Kept across runs it would pass by what was locked, or arrived late, below it.
+    still. Without `now` the database's clock decides. `policy` is the one built in, as the program calls it.
     """
     ends = time.monotonic() + budget_seconds
-    since, found, batches, slowest = sweeps.START, 0, 0, 0.0
-    while True:
-        if not _worth_a_look(database, kind, now):
-            return Sweep(found, batches, drained=True, slowest_seconds=slowest)
+    since, found, breaches, raised, batches, slowest = sweeps.START, 0, 0, 0, 0, 0.0
+    # An idle scan neither plans a batch nor shuts SQLite's one door to writers.
+    with database.glance() as connection:
+        drained = not sweeps.anything(connection, now)
+    while not drained:
         with database.statement() as connection:
-            batch = step(connection, now, since, batch_size)
+            # The lower bound is this run's own. Kept across runs it would pass by what was locked, or arrived late.
+            batch = sweeps.sweep(connection, now, since, batch_size)
+        if batch.to_finish:
+            finish(database, now=now, policy=policy)
         since, found, batches = batch.until, found + batch.found, batches + 1
+        breaches, raised = breaches + batch.breaches, raised + batch.alarms
         slowest = max(slowest, batch.slowest.total_seconds())
-        if batch.found < batch_size:
-            return Sweep(found, batches, drained=True, slowest_seconds=slowest)
+        drained = batch.found < batch_size
         if time.monotonic() >= ends:
-            return Sweep(found, batches, drained=False, slowest_seconds=slowest)
+            break
+    return Sweep(found, breaches, raised, batches, drained, slowest)
 
 
-def _worth_a_look(database: Database, kind: str, now: datetime | None) -> bool:
-    """Keep an idle scan from shutting SQLite's one door to writers; on PostgreSQL the batch itself is the look."""
-    if database.dialect != "sqlite":
-        return True
-    with database.read() as connection:
-        return sweeps.anything(connection, kind, now or utc_now())
+def finish(database: Database, *, now: datetime | None = None, policy: Policy = DEFAULT_POLICY) -> int:
+    """Do what levels that were raised leave to be done: reassign, tag, move the deadline. Returns for how many tickets.
+
+    A ticket is one transaction; whoever is killed in between leaves the rest to the next scan.
+    """
+    rules, done = Rulebook(policy), 0
+    while True:
+        with database.read() as connection:
+            waiting = alarms.to_finish(connection, _AT_ONCE)
+        for ticket_id in waiting:
+            with database.write() as connection:
+                Changes(connection, rules).finish(ticket_id, now=now)
+        done += len(waiting)
+        if len(waiting) < _AT_ONCE:
+            return done

@@ -5,18 +5,30 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from ticket_system.errors import PolicyError
 from ticket_system.sla import terms as told_terms
+from ticket_system.sla.alarms import BUILT_IN_STEPS, Step, unnumbered
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 from ticket_system.sla.clocks import Clock
-from ticket_system.sla.policies import DEFAULT_POLICY, NO_SLA, Facts, Policy
+from ticket_system.sla.policies import (
+    ASSIGNEE_OR_DESK,
+    BUILT_IN_RECIPIENTS,
+    DEFAULT_CHAIN,
+    DEFAULT_POLICY,
+    NO_SLA,
+    Facts,
+    Level,
+    Policy,
+)
 from ticket_system.sla.terms import TermsOf
-from ticket_system.storage import rules
+from ticket_system.storage import alarms, rules
+from ticket_system.storage.outbox import GROUP, MAIL
 from ticket_system.tickets import Ticket
 
 #: How long a program may go on with the rules it knows after others were put in force elsewhere, in seconds.
@@ -39,7 +51,12 @@ class Rulebook:
     """The rules of a database, read once a version. Safe to share between threads."""
 
     def __init__(self, built_in: Policy = DEFAULT_POLICY) -> None:
+        if built_in.warnings or built_in.chain not in {(), DEFAULT_CHAIN}:
+            raise PolicyError(
+                f"policy {built_in.name!r}: warnings and chains belong to stored rules; put a book of policies in force"
+            )
         self.built_in = built_in
+        self._steps: dict[int, dict[str, tuple[Step, ...]]] = {}
         self._books: dict[int | None, PolicyBook] = {None: PolicyBook((built_in,))}
         self._current: int | None = None
         self._fresh_until = 0.0
@@ -87,6 +104,38 @@ class Rulebook:
         book = self.book(connection, clock.rules)
         return self._terms(clock.rules, book, book.pick(Facts.of(ticket)), clock.target)
 
+    def steps(self, connection: sa.Connection, clock: Clock, opened_at: datetime) -> tuple[Step, ...]:
+        """Return the warnings and levels of a clock's policy, as pinned (rule 22); none for a ticket too old (23)."""
+        version = clock.rules
+        if version is None:
+            return BUILT_IN_STEPS if self.built_in.chain else ()
+        book = self.book(connection, version)
+        if book.enforce_from is not None and opened_at < book.enforce_from:
+            return ()
+        found = self._steps.get(version)
+        if found is None:
+            ids = alarms.ids_of(connection, version)
+            found = {
+                policy.name: tuple(
+                    replace(step, id=ids[policy.name, step.kind, step.number]) for step in unnumbered(policy)
+                )
+                for policy in book.policies
+            }
+            with self._lock:
+                self._steps[version] = found
+        return found.get(clock.policy, ())
+
+    def add(self, connection: sa.Connection, book: PolicyBook, *, now: datetime, actor: str) -> int:
+        """Store rules, with what their warnings and levels do; returns their version."""
+        steps = [
+            (policy.name, step, [destination(one) for one in _told(step)])
+            for policy in book.policies
+            for step in unnumbered(policy)
+        ]
+        version = rules.add(connection, book.to_json(), now=now, actor=actor)
+        alarms.add_steps(connection, version, steps)
+        return version
+
     def told(self, connection: sa.Connection) -> TermsOf:
         """Return what a replay of histories asks, for every version there is."""
         for version in rules.versions(connection):
@@ -116,3 +165,21 @@ class Rulebook:
         if rule is None:
             return None
         return Terms(version, policy, book.calendars[rule.calendar], rule.seconds, rule.pausing)
+
+
+def destination(recipient: str) -> str:
+    """Return where the outbox sends what a policy wants told to somebody."""
+    if recipient == ASSIGNEE_OR_DESK:
+        return MAIL
+    if recipient == GROUP:
+        return GROUP
+    if recipient in BUILT_IN_RECIPIENTS or "@" in recipient:
+        return f"{MAIL}:{recipient}"
+    if recipient == MAIL or ":" in recipient:
+        raise PolicyError(f"nobody can be called {recipient!r}: the name means something else where messages leave")
+    return recipient
+
+
+def _told(step: Step) -> tuple[str, ...]:
+    webhook = step.does.webhook if isinstance(step.does, Level) else None
+    return (*step.does.notify, webhook) if webhook else step.does.notify

@@ -11,16 +11,16 @@ import sqlalchemy as sa
 
 from ticket_system import triage
 from ticket_system.changes import Changes
-from ticket_system.errors import PolicyError, TicketNotFound
+from ticket_system.errors import TicketNotFound
 from ticket_system.reports import report
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK
 from ticket_system.sla.comparison import differences
 from ticket_system.sla.explain import as_json, explain
-from ticket_system.sla.policies import DEFAULT_CHAIN, DEFAULT_POLICY, Policy
+from ticket_system.sla.policies import DEFAULT_POLICY, Policy
 from ticket_system.sla.replay import replay
-from ticket_system.storage import audits, clocks, events, reports, rules, tickets
+from ticket_system.storage import audits, clocks, events, reports, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.events import Event
 from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket, check_status, check_whole
@@ -202,14 +202,10 @@ class TicketSystem:
     def put_in_force(self, book: PolicyBook, *, actor: str = "system") -> int:
         """Promise what a book of policies says from now on, to new tickets (rule 18); returns the version.
 
-        Clocks that run keep the rules they started with. What the escalation sweep does not do yet is refused with
-        PolicyError: warnings, and any chain but the one level that raises the priority at the breach.
+        Clocks that run keep the rules they started with.
         """
-        for policy in book.policies:
-            if not policy.no_sla and (policy.warnings or policy.chain != DEFAULT_CHAIN):
-                raise PolicyError(f"policy {policy.name!r}: warnings and longer escalation chains are not acted on yet")
         with self.database.write() as connection:
-            version = rules.add(connection, book.to_json(), now=moment(connection), actor=actor)
+            version = self.rules.add(connection, book, now=moment(connection), actor=actor)
         self.rules.forget()
         return version
 

@@ -11,7 +11,6 @@ from typing import Final
 from kombu import Exchange, Queue
 
 SCAN_BREACHES: Final = "tickets.scan_breaches"
-ESCALATE: Final = "tickets.escalate"
 DELIVER_OUTBOX: Final = "tickets.deliver_outbox"
 AUDIT_CLOCKS: Final = "tickets.audit_clocks"
 OPEN_TICKET: Final = "tickets.open_ticket"

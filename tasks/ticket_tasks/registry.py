@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from ticket_system.errors import StorageUnavailable
 from ticket_tasks import names
-from ticket_tasks.breaches import escalate, scan_breaches
+from ticket_tasks.breaches import scan_breaches
 from ticket_tasks.intake import open_ticket
 from ticket_tasks.outbox import deliver_outbox
 from ticket_tasks.toolbox import Toolbox
@@ -50,9 +50,8 @@ JOBS = (
         soft_limit=45,
         hard_limit=60,
         every=1,
-        nudges=(names.ESCALATE, names.DELIVER_OUTBOX),
+        nudges=(names.DELIVER_OUTBOX,),
     ),
-    Job(escalate, names.ESCALATE, names.CLOCK, soft_limit=45, hard_limit=60, every=5),
     Job(deliver_outbox, names.DELIVER_OUTBOX, names.DESK, soft_limit=180, hard_limit=240, every=5),
     Job(audit_clocks, names.AUDIT_CLOCKS, names.DESK, soft_limit=60, hard_limit=90, every=600),
     Job(open_ticket, names.OPEN_TICKET, names.DESK, soft_limit=30, hard_limit=60, carries=True),

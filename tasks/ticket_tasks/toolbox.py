@@ -61,8 +61,7 @@ class Toolbox:
     #: Gets the notices of tickets whose assignee is no mail address.
     mail_to: str | None = None
     scan_batch_size: int = 1000
-    escalate_batch_size: int = 500
-    #: How long one run of scan or escalate may go on draining; the next tick carries on.
+    #: How long one scan may go on draining; the next tick carries on.
     scan_budget_seconds: float = 20.0
     #: Tickets per snapshot, those of the rotating sample per run, and how long one run may go on.
     audit_batch_size: int = 500

@@ -111,7 +111,7 @@ def scan(
     loop: Annotated[bool, typer.Option("--loop", help="Go on, once per scan interval, until asked to stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find breaches, escalate them and deliver the notices, in this process: no broker, no workers."""
+    """Find breaches, raise alarms and deliver the notices, in this process: no broker, no workers."""
     with _settings(data_dir=data_dir) as settings:
         from ticket_worker import rounds
         from ticket_worker.database import prepare_database
@@ -128,7 +128,7 @@ def scan(
             typer.echo(json.dumps(outcome.as_dict()))
         else:
             typer.echo(
-                f"{outcome.scan.found} breaches found, {outcome.escalate.found} escalated, "
+                f"{outcome.scan.breaches} breaches found, {outcome.scan.alarms} alarms raised, "
                 f"{outcome.deliver.sent} notices sent"
                 + (
                     f", {outcome.deliver.found - outcome.deliver.sent} not"

@@ -82,7 +82,6 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "beat_schedule": registry.schedule(
             {
                 names.SCAN_BREACHES: settings.scan_interval_seconds,
-                names.ESCALATE: settings.escalate_interval_seconds,
                 names.DELIVER_OUTBOX: settings.deliver_interval_seconds,
             }
         ),

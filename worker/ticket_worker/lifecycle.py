@@ -54,7 +54,6 @@ def build_toolbox(settings: Settings) -> Toolbox:
         notifier=build_notifier(settings),
         mail_to=settings.mail_to,
         scan_batch_size=settings.scan_batch_size,
-        escalate_batch_size=settings.escalate_batch_size,
         scan_budget_seconds=settings.scan_budget_seconds,
         deliver_batch_size=settings.deliver_batch_size,
         deliver_budget_seconds=settings.deliver_budget_seconds,

@@ -1,4 +1,4 @@
-"""The fleet's work without a broker: one process that scans, escalates and delivers in turn."""
+"""The fleet's work without a broker: one process that scans and delivers in turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 from ticket_system.errors import StorageUnavailable
 from ticket_system.monitor import Sweep
-from ticket_tasks.breaches import escalate, scan_breaches
+from ticket_tasks.breaches import scan_breaches
 from ticket_tasks.outbox import Delivery, deliver_outbox
 from ticket_tasks.toolbox import Toolbox
 
@@ -23,7 +23,6 @@ class Round:
     """What one turn came to."""
 
     scan: Sweep
-    escalate: Sweep
     deliver: Delivery
 
     def as_dict(self) -> dict[str, Any]:
@@ -32,8 +31,8 @@ class Round:
 
 
 def one_round(toolbox: Toolbox) -> Round:
-    """Find what is late, escalate it, deliver the notices."""
-    return Round(scan_breaches(toolbox), escalate(toolbox), deliver_outbox(toolbox))
+    """Find what is late, raise the alarms that are due, deliver the notices."""
+    return Round(scan_breaches(toolbox), deliver_outbox(toolbox))
 
 
 def rounds(toolbox: Toolbox, interval_seconds: float) -> None:

@@ -50,14 +50,10 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("data"), description="a folder for what the embedded fleet keeps")
 
     scan_interval_seconds: Seconds = Field(default=1.0, description="seconds between two scans, above 0")
-    escalate_interval_seconds: Seconds = Field(
-        default=5.0, description="seconds between two safety-net escalations, above 0"
-    )
     deliver_interval_seconds: Seconds = Field(
         default=5.0, description="seconds between two safety-net deliveries, above 0"
     )
     scan_batch_size: Batch = Field(default=1000, description="clocks per transaction, 1 to 10000")
-    escalate_batch_size: Batch = Field(default=500, description="escalations per transaction, 1 to 10000")
     deliver_batch_size: Annotated[int, Field(ge=1, le=100)] = Field(
         default=10, description="letters per claim, 1 to 100"
     )

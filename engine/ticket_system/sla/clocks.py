@@ -43,7 +43,7 @@ class Clock:
     target_seconds: int
     #: The deadline; None while paused.
     due_at: datetime | None
-    #: The next instant somebody has to look: the deadline of a running clock, the next escalation of a breached one.
+    #: The next instant somebody has to look: the deadline of a running clock, or an alarm before or after it.
     next_check_at: datetime | None
     paused_at: datetime | None = None
     #: Time spent paused, without the pause that is going on.
@@ -58,6 +58,11 @@ class Clock:
     #: The policy it runs under, and the version of the rules that it started with (18); None: those built in.
     policy: str = "default"
     rules: int | None = None
+    #: When somebody took the chain of escalations upon themselves, and when it goes on; None: not in this cycle (22).
+    acknowledged_at: datetime | None = None
+    rearms_at: datetime | None = None
+    #: How long acknowledgements have held the chain back.
+    held_for: timedelta = timedelta(0)
 
     def deadline(self, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> datetime:
         """Return the due instant; for a paused clock the one it would have if it resumed now."""
@@ -184,8 +189,7 @@ def reopen(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -
     away = max(calendar.between(clock.stopped_at, now), timedelta(0))
     again = replace(clock, stopped_at=None, paused_for=clock.paused_for + away)
     if clock.state is ClockState.BREACHED or clock.due_at is None:
-        # An escalation that the stop called off is due again; one that was done is known by its key.
-        return replace(again, next_check_at=now)
+        return again
     due_at = calendar.add(max(now, clock.stopped_at), calendar.between(clock.stopped_at, clock.due_at))
     return replace(again, state=ClockState.RUNNING, due_at=due_at, next_check_at=due_at)
 
@@ -226,5 +230,5 @@ def follow(
 
 
 def _breached(clock: Clock, *, at: datetime | None, now: datetime, cause: str) -> Clock:
-    """The permanent verdict; the escalation is due at once."""
-    return replace(clock, state=ClockState.BREACHED, breached_at=at, detected_at=now, next_check_at=now, cause=cause)
+    """The permanent verdict; what is done about it is the chain's business."""
+    return replace(clock, state=ClockState.BREACHED, breached_at=at, detected_at=now, next_check_at=None, cause=cause)

@@ -59,6 +59,10 @@ def of_hours(where: Keys, form: CalendarForm) -> Iterator[Problem]:
 def of_file(form: FileForm) -> Iterator[Problem]:
     """Find recipients that nobody named, and policies that would never be picked."""
     known = {*BUILT_IN_RECIPIENTS, *form.recipients}
+    for number, one in enumerate(form.recipients):
+        if one in {"mail", *BUILT_IN_RECIPIENTS} or any(sign in one for sign in ":@/"):
+            expected = "expected a name of your own, without : @ or /"
+            yield Problem(("recipients", number), f"{shown(one)} means something already; {expected}")
     for name, policy in form.policies.items():
         for place, one in _named(("policies", name), policy):
             if one not in known and "@" not in one:

@@ -108,10 +108,17 @@ class Database:
     @contextmanager
     def statement(self) -> Iterator[sa.Connection]:
         """Open a connection for one statement that is a transaction by itself; SQLite still wants a `write()`."""
-        if self.dialect == "sqlite":
-            with self.write() as connection:
-                yield connection
-            return
+        with self.write() if self.dialect == "sqlite" else self._alone() as connection:
+            yield connection
+
+    @contextmanager
+    def glance(self) -> Iterator[sa.Connection]:
+        """Open a connection for one query, without a transaction around it."""
+        with self.read() if self.dialect == "sqlite" else self._alone() as connection:
+            yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
         # Two round trips fewer than BEGIN and COMMIT around it.
         with _translated(self), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection

@@ -20,6 +20,8 @@ STATES = ("pending", "leased", "sending", "sent", "parked", "uncertain", "droppe
 
 #: To the assignee where that is a mail address, else to the desk.
 MAIL = "mail"
+#: In the rules, the group of a ticket; in the outbox `group:` and its name.
+GROUP = "group"
 
 # The conditions of the partial indexes, word for word: SQLite uses them for nothing less.
 _TO_SEND = one_of(outbox.c.state, ("pending", "leased"))

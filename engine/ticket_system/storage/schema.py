@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ticket_system.errors import SchemaOutdated
-from ticket_system.storage.tables import metadata
+from ticket_system.storage.tables import BUILT_IN_NOTICE, BUILT_IN_STEP, metadata, step_notices, steps
 
 #: The newest revision of the migrations beside this file; a test compares.
 HEAD = "0001"
@@ -41,6 +41,9 @@ def upgrade(engine: sa.Engine, *, in_memory: bool = False) -> None:
         # Nothing to keep, nobody to wait for: the same tables without loading the migration machinery.
         with engine.begin() as connection:
             metadata.create_all(connection)
+            if connection.execute(sa.select(steps.c.id)).first() is None:
+                connection.execute(sa.insert(steps), BUILT_IN_STEP)
+                connection.execute(sa.insert(step_notices), BUILT_IN_NOTICE)
             connection.execute(
                 sa.text("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
             )

@@ -1,12 +1,17 @@
-"""The two sweeps: find breaches, and escalate what was found. A batch at a time, each in one transaction.
+"""The sweep: deadlines that have passed get their verdict, alarms that are due are raised. A batch is one transaction.
 
 On PostgreSQL a batch is one statement: a claim that skips what another worker holds, and data-modifying CTEs that
-feed on it. SQLite has neither; there the claim goes into a temporary table and the same parts run one after the
-other, in one writing transaction. Either way the cost is what is due, not what is stored.
+feed on it. SQLite has neither; there the claim and the due alarms go into temporary tables, and the same parts run
+one after the other. Either way the cost is what is due, not what is stored.
+
+    due      clocks whose next look has come, locked with their tickets
+    ready    their alarms that are due; of each clock one is raised, the most severe, the others are passed over (21, 23)
+    noted    what was written down about either; a key that is taken is not written again, and then nothing follows (8)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,16 +21,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ticket_system.storage.outbox import MAIL
+from ticket_system.sla.alarms import ESCALATED
+from ticket_system.storage.outbox import GROUP, MAIL
 from ticket_system.storage.tables import (
     Instant,
+    alarms,
     clocks,
     comments,
     events,
-    is_active,
     named,
     once_only,
     outbox,
+    step_notices,
+    steps,
     tickets,
 )
 from ticket_system.tickets import utc_now
@@ -36,117 +44,232 @@ START = datetime(1, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one batch did: how many, where the next one continues, and how late the latest was."""
+    """What one batch did: clocks looked at, breaches found, alarms raised, and where the next batch continues."""
 
     found: int
     until: datetime
+    breaches: int = 0
+    alarms: int = 0
+    #: How late the latest was.
     slowest: timedelta = timedelta(0)
+    #: Whether levels were raised, now or earlier, that have something left to be done by hand.
+    to_finish: bool = False
 
 
-def find_breaches(connection: sa.Connection, now: datetime | None, since: datetime, limit: int) -> Batch:
-    """Give clocks whose deadline has passed their verdict, with its event and its notice (rules 5 to 8, 25)."""
-    return _sweep(connection, "breached", now, since, limit)
+def sweep(connection: sa.Connection, now: datetime | None, since: datetime, limit: int) -> Batch:
+    """Look at clocks whose next look has come: verdicts, alarms, and whatever follows from them (rules 5 to 8, 21 to 25)."""
+    return _run(connection, limit, now, {"since": since}, otherwise=since)
 
 
-def escalate(connection: sa.Connection, now: datetime | None, since: datetime, limit: int) -> Batch:
-    """Raise the priority of tickets whose breach is new, with an event and an internal comment; no clock moves (11)."""
-    return _sweep(connection, "escalated", now, since, limit)
+def catch_up(connection: sa.Connection, ticket_id: str, now: datetime) -> Batch:
+    """Do for one ticket, locked before, what a sweep would have done by now (rule 7)."""
+    return _run(connection, None, now, {"ticket_id": ticket_id}, otherwise=now)
 
 
-def anything(connection: sa.Connection, kind: str, now: datetime) -> bool:
-    """Tell whether a sweep would find something; reads only."""
-    return connection.execute(_claim_one(kind), {"now": now, "since": START}).first() is not None
+def anything(connection: sa.Connection, now: datetime | None) -> bool:
+    """Tell whether a sweep might find something; reads only, and costs next to nothing."""
+    if now is None and connection.dialect.name != "sqlite":
+        return connection.execute(_ANYTHING_LIVE).first() is not None
+    return connection.execute(_ANYTHING, {"now": now or utc_now()}).first() is not None
 
 
-def _sweep(connection: sa.Connection, kind: str, now: datetime | None, since: datetime, limit: int) -> Batch:
-    given: dict[str, Any] = {"since": since}
+def _run(
+    connection: sa.Connection, limit: int | None, now: datetime | None, given: dict[str, Any], *, otherwise: datetime
+) -> Batch:
     if connection.dialect.name == "sqlite":
-        return _one_by_one(connection, kind, limit, given | {"now": now or utc_now()})
-    if now is not None:
-        given["now"] = now
-    found, until, slowest = connection.execute(_at_once(kind, limit, live=now is None), given).one()
-    return Batch(found, until, slowest) if found else Batch(0, since)
+        row = _one_by_one(connection, limit, given | {"now": now or utc_now()})
+    else:
+        row = connection.execute(
+            _at_once(limit, live=now is None), given if now is None else given | {"now": now}
+        ).one()
+    found, until, slowest, breaches, raised, by_hand, left = row
+    if not found:
+        return Batch(0, otherwise, to_finish=bool(left))
+    return Batch(found, until, breaches or 0, raised or 0, slowest, to_finish=bool(left or by_hand))
 
 
 # --- what both databases share -----------------------------------------------------------------------------------
 
 _KEY = ("ticket_id", "target", "cycle")
-_STATE_BEFORE = {"breached": "running", "escalated": "breached"}
-_LEVEL = {"breached": 0, "escalated": 1}
 _now = sa.bindparam("now", type_=Instant)
+_LEFT = sa.exists().where(alarms.c.raised_at.is_not(None))
 
 
-def _claim(kind: str, now: sa.ColumnElement[datetime], limit: int, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Select the oldest due clocks of a kind, from where the batch before ended.
+def _anything(now: sa.ColumnElement[datetime]) -> sa.Select[Any]:
+    return sa.select(sa.literal_column("1")).where(sa.or_(sa.exists().where(clocks.c.next_check_at < now), _LEFT))
+
+
+_ANYTHING, _ANYTHING_LIVE = _anything(_now), _anything(sa.func.statement_timestamp(type_=Instant))
+
+
+def _claim(now: sa.ColumnElement[datetime], limit: int | None, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Select the clocks whose next look has come, the longest waiting first, from where the batch before ended.
 
     The lower bound keeps a batch from walking the index entries that the batches before it left dead: while any
-    old snapshot is held they cannot be removed.
+    old snapshot is held they cannot be removed. Without a limit: all those of one ticket.
     """
-    claim = sa.select(*[clocks.c[name] for name in _KEY], clocks.c.next_check_at, clocks.c.due_at, *more).where(
-        clocks.c.state == named(_STATE_BEFORE[kind]),
-        clocks.c.next_check_at < now if kind == "breached" else clocks.c.next_check_at <= now,
-        clocks.c.next_check_at >= sa.bindparam("since", type_=Instant),
+    late = sa.and_(clocks.c.state == named("running"), clocks.c.due_at < now)
+    of_ticket = [tickets.c[name] for name in ("priority", "assignee", "requester", "group")]
+    of_clock = [clocks.c[name] for name in (*_KEY, "state", "due_at", "next_check_at")]
+    claim = (
+        sa.select(*of_clock, late.label("late"), *of_ticket, *more)
+        .join(tickets, tickets.c.id == clocks.c.ticket_id)
+        .where(clocks.c.next_check_at < now)
+        .order_by(clocks.c.next_check_at)
     )
-    if kind == "escalated":
-        claim = claim.add_columns(tickets.c.priority).join(tickets, tickets.c.id == clocks.c.ticket_id).where(is_active)
+    if limit is None:
+        return claim.where(clocks.c.ticket_id == sa.bindparam("ticket_id"))
     # Spelt out: a planner that does not know the limit plans every execution anew, which costs more than the look.
-    return claim.order_by(clocks.c.next_check_at).limit(sa.literal_column(str(limit), sa.Integer))
+    from_here = clocks.c.next_check_at >= sa.bindparam("since", type_=Instant)
+    return claim.where(from_here).limit(sa.literal_column(str(limit), sa.Integer))
 
 
-def _outcome(kind: str, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
-    """Say what becomes of a claimed clock."""
-    if kind == "escalated":
-        return {"next_check_at": sa.null()}
+def _pending(due: Any, now: sa.ColumnElement[datetime]) -> list[sa.ColumnElement[bool]]:
+    """Say which alarms of claimed clocks are due."""
+    mine = [alarms.c[name] == due.c[name] for name in _KEY]
+    return [*mine, alarms.c.at < now, alarms.c.raised_at.is_(None)]
+
+
+def _ready(due: Any, pending: Any, matches: Any, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Select the alarms of claimed clocks that are due, each with its place among them: the first is raised."""
+    key = [due.c[name] for name in _KEY]
+    severity = [
+        sa.case((steps.c.kind == named(ESCALATED), 0), else_=1),
+        pending.c.at.desc(),
+        steps.c.number.desc(),
+        pending.c.repeat.desc(),
+    ]
+    placed = (
+        sa.select(
+            *due.c,
+            *[pending.c[name] for name in ("step_id", "repeat", "at")],
+            *[steps.c[name] for name in ("kind", "number", "raises", "by_hand")],
+            *more,
+            sa.func.row_number(type_=sa.Integer).over(partition_by=key, order_by=severity).label("place"),
+        )
+        .join_from(due, pending, matches)
+        .join(steps, steps.c.id == pending.c.step_id)
+        .subquery("placed")
+    )
+    # Two clocks of one ticket may raise it at once: then by two steps.
+    rises = sa.and_(placed.c.place == 1, placed.c.raises)
+    turn = sa.func.row_number(type_=sa.Integer).over(
+        partition_by=[placed.c.ticket_id, sa.case((rises, 1), else_=0)], order_by=[placed.c.target, placed.c.cycle]
+    )
+    is_told = sa.exists().where(step_notices.c.step_id == placed.c.step_id)
+    reaches = sa.exists().where(
+        step_notices.c.step_id == placed.c.step_id, _somebody(step_notices.c.destination, placed)
+    )
+    nobody = sa.and_(placed.c.kind == named(ESCALATED), placed.c.place == 1, is_told, sa.not_(reaches))
+    slash = named("/")
+    return sa.select(
+        *placed.c,
+        rises.label("rises"),
+        turn.label("turn"),
+        nobody.label("nobody"),
+        (
+            (placed.c.ticket_id + slash + placed.c.target + slash + _text(placed.c.cycle) + slash + placed.c.kind)
+            + (slash + _text(placed.c.number) + slash + _text(placed.c.repeat))
+        ).label("key"),
+    )
+
+
+def _somebody(destination: sa.ColumnElement[str], ticket: Any) -> sa.ColumnElement[bool]:
+    """Tell whether a destination that depends on the ticket leads anywhere."""
+    return sa.case(
+        (destination == named(f"{MAIL}:assignee"), sa.func.coalesce(ticket.c.assignee, named("")).like(named("%@%"))),
+        (destination == named(f"{MAIL}:requester"), ticket.c.requester.like(named("%@%"))),
+        (destination == named(GROUP), ticket.c.group.is_not(None)),
+        else_=sa.true(),
+    )
+
+
+def _text(number: Any) -> sa.ColumnElement[str]:
+    return sa.cast(number, sa.Text)
+
+
+def _after(due: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
+    """Say what becomes of a claimed clock: its verdict, and when somebody looks again."""
+    mine = [alarms.c[name] == due.c[name] for name in _KEY]
+    ahead = sa.select(sa.func.min(alarms.c.at)).where(*mine, alarms.c.at >= now, alarms.c.raised_at.is_(None))
+    alarm = ahead.correlate(due).scalar_subquery()
+    runs_on = sa.and_(due.c.state == named("running"), sa.not_(due.c.late))
     return {
-        "state": named("breached"),
-        "breached_at": clocks.c.due_at,
-        "detected_at": now,
-        # The escalation is due at once.
-        "next_check_at": now,
-        "cause": named("deadline"),
+        "state": sa.case((due.c.late, named("breached")), else_=due.c.state).label("state"),
+        "found_at": sa.case((due.c.late, now)).label("found_at"),
+        "alarm_at": alarm.label("alarm_at"),
+        "deadline": sa.case((runs_on, due.c.due_at)).label("deadline"),
     }
 
 
-def _event(kind: str, claimed: sa.FromClause, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
-    """Say what is written down about a claimed clock."""
-    of, slash = claimed.c, named("/")
-    old, new = _old_and_new(kind, claimed)
+def _marks(after: Any) -> dict[str, Any]:
+    """Write it into the clock."""
+    found = after.c.found_at
+    first = sa.case((sa.or_(after.c.alarm_at.is_(None), after.c.deadline < after.c.alarm_at), after.c.deadline))
     return {
-        "ticket_id": of.ticket_id,
-        "at": of.due_at if kind == "breached" else now,
-        "recorded_at": now,
-        "kind": named(kind),
-        "actor": named("system"),
-        "old": old,
-        "new": new,
-        "note": of.target + named(" deadline"),
-        "key": of.ticket_id
-        + slash
-        + of.target
-        + slash
-        + sa.cast(of.cycle, sa.Text)
-        + named(f"/{kind}/{_LEVEL[kind]}/0"),
+        "state": after.c.state,
+        "breached_at": sa.case((found.is_not(None), clocks.c.due_at), else_=clocks.c.breached_at),
+        "detected_at": sa.func.coalesce(found, clocks.c.detected_at),
+        "cause": sa.case((found.is_not(None), named("deadline")), else_=clocks.c.cause),
+        "next_check_at": sa.func.coalesce(first, after.c.alarm_at),
     }
 
 
-def _old_and_new(kind: str, claimed: sa.FromClause) -> tuple[Any, Any]:
-    if kind == "breached":
-        return named("running"), named("breached")
-    return sa.cast(claimed.c.priority, sa.Text), sa.cast(_raised(claimed.c.priority), sa.Text)
+def _history(due: Any, ready: Any, now: sa.ColumnElement[datetime]) -> sa.Select[Any]:
+    """Select what is written down: the breaches first, then the alarms they belong to."""
+    slash = named("/")
+    breach = sa.select(
+        due.c.ticket_id,
+        due.c.due_at.label("at"),
+        now.label("recorded_at"),
+        named("breached").label("kind"),
+        named("system").label("actor"),
+        named("running").label("old"),
+        named("breached").label("new"),
+        (due.c.target + named(" deadline")).label("note"),
+        (due.c.ticket_id + slash + due.c.target + slash + _text(due.c.cycle) + named("/breached/0/0")).label("key"),
+    ).where(due.c.late)
+    first = ready.c.place == 1
+    what = sa.case((ready.c.kind == named(ESCALATED), named(" level ")), else_=named(" warning "))
+    why = sa.case(
+        (sa.not_(first), named(": passed over, a more urgent one was due")),
+        (ready.c.nobody, named(": nobody to tell")),
+        else_=named(""),
+    )
+    again = sa.case((ready.c.repeat > 0, named(", repeat ") + _text(ready.c.repeat)), else_=named(""))
+    alarm = sa.select(
+        ready.c.ticket_id,
+        now,
+        now,
+        sa.case((first, ready.c.kind), else_=named("collapsed")),
+        named("system"),
+        sa.case((ready.c.rises, _text(_raised(ready.c.priority, ready.c.turn - 1)))),
+        sa.case((ready.c.rises, _text(_raised(ready.c.priority, ready.c.turn)))),
+        ready.c.target + what + _text(ready.c.number) + again + why,
+        ready.c.key,
+    )
+    return sa.union_all(breach, alarm).subquery("history").select()
 
 
-def _raised(priority: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    """One step up, as `policies.step_up`."""
-    return sa.case((priority > 1, priority - 1), else_=1)
+_HISTORY = ("ticket_id", "at", "recorded_at", "kind", "actor", "old", "new", "note", "key")
 
 
-def _notice(event: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
-    """Say what goes out because of a breach."""
+def _raised(priority: sa.ColumnElement[int], steps_up: Any) -> sa.ColumnElement[int]:
+    """So many steps up, as `policies.step_up`."""
+    return sa.case((priority - steps_up > 1, priority - steps_up), else_=1)
+
+
+def _notices(told: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
+    """Say what goes out because of an alarm, and where."""
+    where = sa.case(
+        (step_notices.c.destination == named(GROUP), named(f"{GROUP}:") + told.c.group),
+        else_=step_notices.c.destination,
+    )
     return {
-        "key": event.key + named(f"/{MAIL}"),
-        "destination": named(MAIL),
-        "kind": named("breach"),
-        "ticket_id": event.ticket_id,
+        "key": told.c.key + named("/") + where,
+        "destination": where,
+        "kind": told.c.kind,
+        "ticket_id": told.c.ticket_id,
         "state": named("pending"),
         "attempts": sa.literal_column("0", sa.Integer),
         "created_at": now,
@@ -154,133 +277,195 @@ def _notice(event: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
     }
 
 
-def _remark(event: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
-    """Say what the people who work on an escalated ticket read."""
+def _remarks(told: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
+    """Say what the people who work on a ticket read when it was raised."""
+    target = sa.func.replace(told.c.target, named("_"), named(" "), type_=sa.Text)
+    past = sa.case(
+        (told.c.due_at < now, named(" deadline has passed; priority ")), else_=named(" is due soon; priority ")
+    )
     return {
         "id": sa.cast(sa.func.gen_random_uuid(), sa.Text),
-        "ticket_id": event.ticket_id,
+        "ticket_id": told.c.ticket_id,
         "author": named("system"),
         "body": named("Escalated: the ")
-        + sa.func.replace(event.note, named("_"), named(" "), type_=sa.Text)
-        + named(" has passed; priority ")
-        + event.old
+        + target
+        + past
+        + _text(_raised(told.c.priority, told.c.turn - 1))
         + named(" → ")
-        + event.new,
+        + _text(_raised(told.c.priority, told.c.turn)),
         "is_internal": sa.true(),
         "created_at": now,
     }
 
 
-def _insert(dialect: ModuleType, table: sa.Table, values: dict[str, Any], rows: sa.FromClause) -> Any:
+def _insert(dialect: ModuleType, table: sa.Table, values: dict[str, Any], rows: sa.FromClause, *where: Any) -> Any:
     # Without a WHERE, SQLite reads the ON of a following ON CONFLICT as that of a join.
-    chosen = sa.select(*values.values()).select_from(rows).where(sa.true())
+    chosen = sa.select(*values.values()).select_from(rows).where(*(where or (sa.true(),)))
     return dialect.insert(table).from_select(list(values), chosen)
 
 
-def _same_clock(claimed: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(*[clocks.c[name] == claimed.c[name] for name in _KEY])
+def _same(table: sa.Table, row: Any, *more: str) -> sa.ColumnElement[bool]:
+    return sa.and_(*[table.c[name] == row.c[name] for name in (*_KEY, *more)])
+
+
+def _stays(ready: Any) -> sa.ColumnElement[bool]:
+    """What is left of an alarm that was raised is done by hand: by whoever knows the rules."""
+    return sa.and_(ready.c.place == 1, sa.or_(ready.c.by_hand, ready.c.nobody))
 
 
 # --- PostgreSQL: one statement -----------------------------------------------------------------------------------
 
 
 @cache
-def _at_once(kind: str, limit: int, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
+def _at_once(limit: int | None, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
     """Build the whole batch as one statement; `live` takes the time from the database."""
     now: sa.ColumnElement[datetime] = sa.func.statement_timestamp(type_=Instant) if live else _now
-    locked = [clocks] if kind == "breached" else [clocks, tickets]
-    due = _claim(kind, now, limit).with_for_update(skip_locked=True, key_share=True, of=locked).cte("due")
-    marked = (
-        sa.update(clocks)
-        .values(_outcome(kind, now))
-        .where(_same_clock(due))
-        .returning(due.c.next_check_at)
-        .cte("marked")
+    claim = _claim(now, limit).with_for_update(skip_locked=True, key_share=True, of=[clocks, tickets])
+    due = claim.cte("due")
+    # For each clock by itself, however few alarms there are: a join would read them all until there are very many.
+    of_alarm = [alarms.c[name] for name in ("step_id", "repeat", "at")]
+    pending = (
+        sa.select(*of_alarm).where(*_pending(due, now)).correlate(due).offset(sa.literal_column("0")).lateral("pending")
     )
+    ready = _ready(due, pending, sa.true()).cte("ready")
+    # Asked once: written into the update, the next alarm would be looked up for each of its uses.
+    following = sa.select(*[due.c[name] for name in _KEY], *_after(due, now).values())
+    after = following.cte("after").prefix_with("MATERIALIZED")
+    marked = sa.update(clocks).values(_marks(after)).where(_same(clocks, after))
+    here = _same(alarms, ready, "step_id", "repeat")
+    gone = sa.delete(alarms).where(here, sa.not_(_stays(ready)))
+    kept = sa.update(alarms).values(raised_at=now).where(here, _stays(ready))
+    history = _history(due, ready, now)
     noted = (
-        _insert(postgresql, events, _event(kind, due, now), due)
+        postgresql.insert(events)
+        .from_select(_HISTORY, history)
         .on_conflict_do_nothing(
             index_elements=[events.c.key], index_where=once_only.dialect_options["postgresql"]["where"]
         )
-        .returning(events.c.ticket_id, events.c.key, events.c.old, events.c.new, events.c.note)
+        .returning(events.c.key)
         .cte("noted")
     )
-    waited = now - sa.func.min(marked.c.next_check_at)
-    summary = sa.select(sa.func.count(), sa.func.max(marked.c.next_check_at), waited).select_from(marked)
-    if kind == "breached":
-        notice = _insert(postgresql, outbox, _notice(noted.c, now), noted)
-        return summary.add_cte(notice.on_conflict_do_nothing(index_elements=[outbox.c.key]).cte("notified"))
+    told = sa.select(*ready.c).join(noted, noted.c.key == ready.c.key).where(ready.c.place == 1).cte("told")
+    to = sa.join(told, step_notices, step_notices.c.step_id == told.c.step_id)
+    notice = _insert(
+        postgresql, outbox, _notices(told, now), to, _somebody(step_notices.c.destination, told)
+    ).on_conflict_do_nothing(index_elements=[outbox.c.key])
+    rises = sa.select(told.c.ticket_id, sa.func.max(told.c.turn).label("by")).where(told.c.rises)
+    up = rises.group_by(told.c.ticket_id).cte("up")
     raised = (
         sa.update(tickets)
-        .values(priority=sa.cast(noted.c.new, sa.SmallInteger), updated_at=now)
-        .where(tickets.c.id == noted.c.ticket_id)
+        .values(priority=_raised(tickets.c.priority, up.c.by), updated_at=now)
+        .where(tickets.c.id == up.c.ticket_id)
     )
-    remark = _insert(postgresql, comments, _remark(noted.c, now), noted)
-    return summary.add_cte(raised.cte("raised"), remark.cte("remarked"))
+    remark = _insert(postgresql, comments, _remarks(told, now), told, told.c.rises)
+    return _summary(due, ready, now).add_cte(
+        marked.cte("marked"),
+        gone.cte("gone"),
+        kept.cte("kept"),
+        notice.cte("notified"),
+        raised.cte("raised"),
+        remark.cte("remarked"),
+    )
 
 
-# --- SQLite: a temporary table, and the parts in turn ------------------------------------------------------------
+def _summary(due: Any, ready: Any, now: sa.ColumnElement[datetime]) -> sa.Select[*tuple[Any, ...]]:
+    of_ready = sa.select(
+        sa.func.sum(sa.case((ready.c.place == 1, 1), else_=0)).label("raised"),
+        sa.func.max(sa.case((_stays(ready), 1), else_=0)).label("by_hand"),
+    ).subquery("of_ready")
+    return sa.select(
+        sa.func.count(),
+        sa.func.max(due.c.next_check_at),
+        now - sa.func.min(due.c.next_check_at),
+        sa.func.sum(sa.case((due.c.late, 1), else_=0)),
+        sa.select(of_ready.c.raised).scalar_subquery(),
+        sa.select(of_ready.c.by_hand).scalar_subquery(),
+        sa.select(_LEFT).scalar_subquery(),
+    ).select_from(due)
 
-_claimed = sa.Table(
-    "claimed",
-    sa.MetaData(schema="temp"),
-    sa.Column("row", sa.Integer, primary_key=True),
-    *[sa.Column(name, clocks.c[name].type) for name in _KEY],
-    sa.Column("next_check_at", Instant),
-    sa.Column("due_at", Instant),
-    sa.Column("priority", sa.SmallInteger),
-)
+
+# --- SQLite: temporary tables, and the parts in turn -------------------------------------------------------------
+
 _row = sa.literal_column("clocks.rowid", sa.Integer)
-_CREATE = sa.schema.CreateTable(_claimed, if_not_exists=True)
-_CLEAR = sa.delete(_claimed)
-_SUMMARY = sa.select(sa.func.max(_claimed.c.next_check_at), sa.func.min(_claimed.c.next_check_at))
+_alarm_row = sa.literal_column("alarms.rowid", sa.Integer)
+
+
+def _temporary(name: str, like: sa.Select[Any], key: str) -> sa.Table:
+    columns = [sa.Column(one.name, one.type, primary_key=one.name == key) for one in like.selected_columns]
+    return sa.Table(name, sa.MetaData(schema="temp"), *columns)
+
+
+_claimed = _temporary("claimed", _claim(_now, 1, _row.label("row")), "row")
+_in_turn = _ready(_claimed, alarms, sa.and_(*_pending(_claimed, _now)), _alarm_row.label("alarm_row"))
+_due_alarms = _temporary("due_alarms", _in_turn, "alarm_row")
+_PREPARE = [sa.schema.CreateTable(one, if_not_exists=True) for one in (_claimed, _due_alarms)]
+_CLEAR = [sa.delete(one) for one in (_claimed, _due_alarms)]
+
+
+def _into(table: sa.Table, rows: sa.Select[Any]) -> sa.Insert:
+    return sa.insert(table).from_select([column.name for column in rows.selected_columns], rows)
 
 
 @cache
-def _claim_one(kind: str) -> sa.Select[Any]:
-    return _claim(kind, _now, 1)
+def _claim_into(limit: int | None) -> sa.Insert:
+    return _into(_claimed, _claim(_now, limit, _row.label("row")))
 
 
 @cache
-def _parts(kind: str) -> tuple[sa.Executable, ...]:
+def _parts() -> tuple[sa.Executable, ...]:
+    return tuple(_steps_in_turn())
+
+
+def _steps_in_turn() -> Iterator[sa.Executable]:
     """Build the steps after the claim."""
-    mine = sa.select(_claimed.c.row).scalar_subquery()
-    event = _event(kind, _claimed, _now)
-    marked = sa.update(clocks).values(_outcome(kind, _now)).where(_row.in_(mine))
-    noted = _insert(sqlite, events, event, _claimed)
-    if kind == "breached":
-        once = noted.on_conflict_do_nothing(
-            index_elements=[events.c.key], index_where=once_only.dialect_options["sqlite"]["where"]
-        )
-        written = sa.select(event["key"].label("key"), _claimed.c.ticket_id).subquery()
-        notice = _insert(sqlite, outbox, _notice(written.c, _now), written)
-        return marked, once, notice.on_conflict_do_nothing(index_elements=[outbox.c.key])
-    # One that was escalated before (a reopened ticket) is only taken off the list.
-    done_before = sa.delete(_claimed).where(sa.exists().where(events.c.key == event["key"]))
-    raised = (
-        sa.update(tickets)
-        .values(priority=_raised(tickets.c.priority), updated_at=_now)
-        .where(tickets.c.id.in_(sa.select(_claimed.c.ticket_id)))
+    due, ready = _claimed, _due_alarms
+    # What was written down before is not raised again, only taken off the list.
+    known = sa.exists().where(events.c.key == ready.c.key)
+    yield _into(ready, _in_turn)
+    after = sa.select(*[due.c[name] for name in _KEY], *_after(due, _now).values()).subquery("after")
+    yield sa.update(clocks).values(_marks(after)).where(_same(clocks, after))
+    rows = sa.select(ready.c.alarm_row)
+    yield sa.update(alarms).values(raised_at=_now).where(_alarm_row.in_(rows.where(_stays(ready), sa.not_(known))))
+    yield sa.delete(alarms).where(_alarm_row.in_(rows), alarms.c.raised_at.is_(None))
+    yield sa.delete(ready).where(known)
+    once = sqlite.insert(events).from_select(_HISTORY, _history(due, ready, _now).where(sa.true()))
+    yield once.on_conflict_do_nothing(
+        index_elements=[events.c.key], index_where=once_only.dialect_options["sqlite"]["where"]
     )
-    old, new = _old_and_new(kind, _claimed)
-    told = [old.label("old"), new.label("new"), event["note"].label("note")]
-    written = sa.select(_claimed.c.ticket_id, *told).subquery()
-    return marked, done_before, noted, raised, _insert(sqlite, comments, _remark(written.c, _now), written)
+    first = ready.c.place == 1
+    to = sa.join(ready, step_notices, step_notices.c.step_id == ready.c.step_id)
+    notice = _insert(sqlite, outbox, _notices(ready, _now), to, first, _somebody(step_notices.c.destination, ready))
+    yield notice.on_conflict_do_nothing(index_elements=[outbox.c.key])
+    rises = sa.select(ready.c.ticket_id, sa.func.max(ready.c.turn).label("by")).where(ready.c.rises)
+    up = rises.group_by(ready.c.ticket_id).subquery("up")
+    yield (
+        sa.update(tickets)
+        .values(priority=_raised(tickets.c.priority, up.c.by), updated_at=_now)
+        .where(tickets.c.id == up.c.ticket_id)
+    )
+    yield _insert(sqlite, comments, _remarks(ready, _now), ready, ready.c.rises)
 
 
-@cache
-def _claim_into(kind: str, limit: int) -> sa.Insert:
-    claim = _claim(kind, _now, limit, _row.label("row"))
-    return sa.insert(_claimed).from_select([column.name for column in claim.selected_columns], claim)
+_LOOKED_AT = sa.select(
+    sa.func.max(_claimed.c.next_check_at),
+    sa.func.min(_claimed.c.next_check_at),
+    sa.func.sum(sa.case((_claimed.c.late, 1), else_=0)),
+)
+_RAISED = sa.select(
+    sa.func.sum(sa.case((_due_alarms.c.place == 1, 1), else_=0)),
+    sa.func.max(sa.case((_stays(_due_alarms), 1), else_=0)),
+)
 
 
-def _one_by_one(connection: sa.Connection, kind: str, limit: int, given: dict[str, Any]) -> Batch:
-    connection.execute(_CREATE)
-    connection.execute(_CLEAR)
-    found = connection.execute(_claim_into(kind, limit), given).rowcount
+def _one_by_one(connection: sa.Connection, limit: int | None, given: dict[str, Any]) -> tuple[Any, ...]:
+    for statement in (*_PREPARE, *_CLEAR):
+        connection.execute(statement)
+    found = connection.execute(_claim_into(limit), given).rowcount
+    left = connection.execute(sa.select(_LEFT)).scalar_one()
     if not found:
-        return Batch(0, given["since"])
-    until, oldest = connection.execute(_SUMMARY).one()
-    for part in _parts(kind):
+        return (0, None, None, 0, 0, False, left)
+    for part in _parts():
         connection.execute(part, {"now": given["now"]})
-    return Batch(found, until, given["now"] - oldest)
+    until, oldest, breaches = connection.execute(_LOOKED_AT).one()
+    raised, by_hand = connection.execute(_RAISED).one()
+    return (found, until, given["now"] - oldest, breaches, raised, by_hand, left)

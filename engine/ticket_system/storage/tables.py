@@ -121,6 +121,54 @@ clocks = sa.Table(
     sa.Column("cause", sa.Text),
     sa.Column("policy", sa.Text, nullable=False, server_default="default"),
     sa.Column("rules", sa.ForeignKey("rules.id")),
+    sa.Column("acknowledged_at", Instant),
+    sa.Column("rearms_at", Instant),
+    sa.Column("held_for", Span, nullable=False, server_default="0"),
+)
+
+#: What the warnings and levels of stored rules do, as far as a sweep has to know; written with them, never changed.
+#: The one row without rules is the chain built in.
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rules", sa.ForeignKey("rules.id")),
+    sa.Column("policy", sa.Text, nullable=False),
+    #: `warned` or `escalated`, as the event that it becomes.
+    sa.Column("kind", sa.Text, nullable=False),
+    #: Its place among the policy's warnings, or in its chain, from 1.
+    sa.Column("number", sa.SmallInteger, nullable=False),
+    sa.Column("raises", sa.Boolean, nullable=False),
+    #: It does more than a sweep can: reassigns, tags, or moves the deadline.
+    sa.Column("by_hand", sa.Boolean, nullable=False),
+    sa.Index("steps_of_rules", "rules"),
+)
+
+step_notices = sa.Table(
+    "step_notices",
+    metadata,
+    sa.Column("step_id", sa.ForeignKey("steps.id"), primary_key=True),
+    #: As in the outbox; `group` stands for the group of the ticket.
+    sa.Column("destination", sa.Text, primary_key=True),
+)
+
+#: The chain built in, as the first migration writes it.
+BUILT_IN_STEP = {"id": 1, "policy": "", "kind": "escalated", "number": 1, "raises": True, "by_hand": False}
+BUILT_IN_NOTICE = {"step_id": 1, "destination": "mail"}
+
+#: The alarms that are still to come: what was raised, or passed over, is an event, and its row is gone.
+#: Without foreign keys: they would lock the same few steps for every ticket that is opened.
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("ticket_id", sa.Text, primary_key=True),
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("cycle", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("step_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("repeat", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", Instant, nullable=False),
+    #: Raised and told; what is left of it is to be done by hand.
+    sa.Column("raised_at", Instant),
 )
 
 #: Policies and calendars as they were when somebody put them in force: kept for ever, because clocks refer to them.
@@ -237,8 +285,9 @@ _partial(
 )
 _partial("clocks_met", clocks.c.stopped_at, where=sa.text("state = 'met'"))
 _partial("clocks_breached", clocks.c.breached_at, where=sa.text("state = 'breached'"))
-# The scans: `running` are looked at for a breach, `breached` for an escalation. What is not due is not read.
-_partial("clocks_to_check", clocks.c.state, clocks.c.next_check_at, where=sa.text("next_check_at IS NOT NULL"))
+# The scan: what is not due is not read.
+_partial("clocks_to_check", clocks.c.next_check_at, where=sa.text("next_check_at IS NOT NULL"))
+_partial("alarms_raised", alarms.c.ticket_id, where=sa.text("raised_at IS NOT NULL"))
 # The breach list, worst first.
 _partial("clocks_overdue", clocks.c.due_at, where=sa.text("state = 'breached' AND stopped_at IS NULL"))
 once_only = sa.Index(

@@ -26,16 +26,19 @@ def insert(connection: sa.Connection, *new: Ticket) -> None:
     connection.execute(_INSERT, [{column.name: getattr(ticket, column.name) for column in _FIELDS} for ticket in new])
 
 
-def lock(connection: sa.Connection, ticket_id: str) -> tuple[Ticket, datetime] | None:
-    """Read a ticket for change, without its clock, and the time by the database's clock; None: there is none."""
+def lock(connection: sa.Connection, ticket_id: str) -> tuple[Ticket, datetime, datetime | None] | None:
+    """Read a ticket for change, without its clock; the time by the database's clock; when somebody has to look at it.
+
+    None: there is no such ticket.
+    """
     if not is_storable(ticket_id):
         return None
     if connection.dialect.name == "sqlite":
-        row = connection.execute(_ONE, {"id": ticket_id}).one_or_none()
-        return None if row is None else (Ticket(*row), utc_now())
+        row = connection.execute(_TO_CHANGE, {"id": ticket_id}).one_or_none()
+        return None if row is None else (Ticket(*row[:_WIDTH]), utc_now(), row[_WIDTH])
     # The row's new version is read after a wait, and the time with it: moments of one ticket never run backwards.
     row = connection.execute(_LOCK, {"id": ticket_id}).one_or_none()
-    return None if row is None else (Ticket(*row[:_WIDTH]), row[_WIDTH])
+    return None if row is None else (Ticket(*row[:_WIDTH]), row[_WIDTH + 1], row[_WIDTH])
 
 
 def get(connection: sa.Connection, ticket_id: str) -> Ticket | None:
@@ -114,7 +117,9 @@ _INSERT = sa.insert(tickets)
 _INSERT_COMMENT = sa.insert(comments)
 _ONE = sa.select(*_FIELDS).where(tickets.c.id == sa.bindparam("id"))
 # NO KEY UPDATE: whoever writes a row that refers to this ticket need not wait for us.
-_LOCK = _ONE.add_columns(database_clock).with_for_update(key_share=True)
+_look = sa.select(sa.func.min(clocks.c.next_check_at)).where(clocks.c.ticket_id == tickets.c.id).scalar_subquery()
+_TO_CHANGE = _ONE.add_columns(_look)
+_LOCK = _TO_CHANGE.add_columns(database_clock).with_for_update(key_share=True)
 _WITH_CLOCK = sa.select(*_FIELDS, *clock_columns).outerjoin_from(
     tickets,
     clocks,

@@ -1,4 +1,4 @@
-"""Tickets, comments, rules, clocks, events, the outbox and the audit."""
+"""Tickets, comments, rules, clocks, alarms, events, the outbox and the audit."""
 
 from __future__ import annotations
 
@@ -137,6 +137,9 @@ def upgrade() -> None:
         sa.Column("cause", sa.Text()),
         sa.Column("policy", sa.Text(), server_default="default", nullable=False),
         sa.Column("rules", sa.Integer()),
+        sa.Column("acknowledged_at", instant),
+        sa.Column("rearms_at", instant),
+        sa.Column("held_for", sa.BigInteger(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="clocks_ticket_id_fk"),
         sa.ForeignKeyConstraint(["rules"], ["rules.id"], name="clocks_rules_fk"),
         sa.PrimaryKeyConstraint("ticket_id", "target", "cycle", name="clocks_pk"),
@@ -144,7 +147,45 @@ def upgrade() -> None:
     op.create_index("clocks_breached", "clocks", ["breached_at"], **where("state = 'breached'"))
     op.create_index("clocks_met", "clocks", ["stopped_at"], **where("state = 'met'"))
     op.create_index("clocks_overdue", "clocks", ["due_at"], **where("state = 'breached' AND stopped_at IS NULL"))
-    op.create_index("clocks_to_check", "clocks", ["state", "next_check_at"], **where("next_check_at IS NOT NULL"))
+    op.create_index("clocks_to_check", "clocks", ["next_check_at"], **where("next_check_at IS NOT NULL"))
+    steps = op.create_table(
+        "steps",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("rules", sa.Integer()),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("number", sa.SmallInteger(), nullable=False),
+        sa.Column("raises", sa.Boolean(), nullable=False),
+        sa.Column("by_hand", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["rules"], ["rules.id"], name="steps_rules_fk"),
+        sa.PrimaryKeyConstraint("id", name="steps_pk"),
+    )
+    op.create_index("steps_of_rules", "steps", ["rules"])
+    notices = op.create_table(
+        "step_notices",
+        sa.Column("step_id", sa.Integer(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["step_id"], ["steps.id"], name="step_notices_step_id_fk"),
+        sa.PrimaryKeyConstraint("step_id", "destination", name="step_notices_pk"),
+    )
+    # The chain built in: at once when it is late, one step up, and whoever has the ticket is told.
+    op.bulk_insert(
+        steps,
+        [{"rules": None, "policy": "", "kind": "escalated", "number": 1, "raises": True, "by_hand": False}],
+    )
+    op.bulk_insert(notices, [{"step_id": 1, "destination": "mail"}])
+    op.create_table(
+        "alarms",
+        sa.Column("ticket_id", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("cycle", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("step_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("repeat", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", instant, nullable=False),
+        sa.Column("raised_at", instant),
+        sa.PrimaryKeyConstraint("ticket_id", "target", "cycle", "step_id", "repeat", name="alarms_pk"),
+    )
+    op.create_index("alarms_raised", "alarms", ["ticket_id"], **where("raised_at IS NOT NULL"))
     op.create_table(
         "comments",
         sa.Column("id", sa.Text(), nullable=False),
