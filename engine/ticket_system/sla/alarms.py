@@ -137,7 +137,7 @@ def _after_due(clock: Clock, span: timedelta, level: Level, calendar: Calendar) 
 
 
 def _held(clock: Clock, at: datetime, level: Level, calendar: Calendar) -> datetime:
-    """Put off by acknowledgements: the chain goes on where it stood, at an hour that is open if it counts open hours."""
+    """Put off by acknowledgements: the chain goes on where it stood, in open hours where it counts those."""
     if clock.acknowledged_at is None or clock.rearms_at is None:
         return at
     at = max(at + clock.held_for, clock.rearms_at)

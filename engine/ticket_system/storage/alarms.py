@@ -28,16 +28,14 @@ class Raised(NamedTuple):
 def add_steps(connection: sa.Connection, version: int, found: Iterable[tuple[str, Step, Sequence[str]]]) -> None:
     """Store what the policies of a version do: policy, step, and where its notices go."""
     for policy, step, destinations in found:
-        does = step.does
-        is_level = isinstance(does, Level)
-        by_hand = is_level and bool(does.reassign_to or does.tag or does.retarget)
+        level = step.does if isinstance(step.does, Level) else Level()
         row = {
             "rules": version,
             "policy": policy,
             "kind": step.kind,
             "number": step.number,
-            "raises": is_level and does.raise_priority and not does.retarget,
-            "by_hand": by_hand,
+            "raises": level.raise_priority and not level.retarget,
+            "by_hand": bool(level.reassign_to or level.tag or level.retarget),
         }
         step_id = connection.execute(sa.insert(steps).values(row).returning(steps.c.id)).scalar_one()
         if destinations:

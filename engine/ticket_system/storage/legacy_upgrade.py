@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from ticket_system.errors import DamagedFile, StorageError, StorageUnavailable
-from ticket_system.storage import clocks, events, legacy, schema, tickets
+from ticket_system.sla.alarms import BUILT_IN_STEPS, plan
+from ticket_system.sla.calendars import AROUND_THE_CLOCK
+from ticket_system.storage import alarms, clocks, events, legacy, schema, tickets
 from ticket_system.storage.legacy import Earlier
 from ticket_system.storage.tables import metadata
 from ticket_system.tickets import utc_now
@@ -98,7 +100,10 @@ def store(connection: sa.Connection, found: Iterable[Earlier]) -> None:
     known = [one for one in found if one.ticket]
     if known:
         tickets.insert(connection, *(one.ticket for one in known if one.ticket))
-        clocks.insert(connection, *(one.clock for one in known if one.clock))
+        running = [one.clock for one in known if one.clock]
+        clocks.insert(connection, *running)
+        ahead = (plan(one, BUILT_IN_STEPS, AROUND_THE_CLOCK) for one in running if one.next_check_at is not None)
+        alarms.insert(connection, [alarm for planned in ahead for alarm in planned])
     if said := [comment for one in known for comment in one.comments]:
         tickets.insert_comments(connection, *said)
     events.append(connection, *(event for one in found for event in one.events))

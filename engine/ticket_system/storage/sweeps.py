@@ -5,7 +5,7 @@ feed on it. SQLite has neither; there the claim and the due alarms go into tempo
 one after the other. Either way the cost is what is due, not what is stored.
 
     due      clocks whose next look has come, locked with their tickets
-    ready    their alarms that are due; of each clock one is raised, the most severe, the others are passed over (21, 23)
+    ready    their alarms that are due; of each clock the most severe is raised, the others are passed over (21, 23)
     noted    what was written down about either; a key that is taken is not written again, and then nothing follows (8)
 """
 
@@ -57,7 +57,7 @@ class Batch:
 
 
 def sweep(connection: sa.Connection, now: datetime | None, since: datetime, limit: int) -> Batch:
-    """Look at clocks whose next look has come: verdicts, alarms, and whatever follows from them (rules 5 to 8, 21 to 25)."""
+    """Look at clocks whose time has come: verdicts, alarms, and whatever follows from them (rules 5 to 8, 21 to 25)."""
     return _run(connection, limit, now, {"since": since}, otherwise=since)
 
 
@@ -398,8 +398,6 @@ def _temporary(name: str, like: sa.Select[Any], key: str) -> sa.Table:
 _claimed = _temporary("claimed", _claim(_now, 1, _row.label("row")), "row")
 _in_turn = _ready(_claimed, alarms, sa.and_(*_pending(_claimed, _now)), _alarm_row.label("alarm_row"))
 _due_alarms = _temporary("due_alarms", _in_turn, "alarm_row")
-_PREPARE = [sa.schema.CreateTable(one, if_not_exists=True) for one in (_claimed, _due_alarms)]
-_CLEAR = [sa.delete(one) for one in (_claimed, _due_alarms)]
 
 
 def _into(table: sa.Table, rows: sa.Select[Any]) -> sa.Insert:
@@ -458,8 +456,9 @@ _RAISED = sa.select(
 
 
 def _one_by_one(connection: sa.Connection, limit: int | None, given: dict[str, Any]) -> tuple[Any, ...]:
-    for statement in (*_PREPARE, *_CLEAR):
-        connection.execute(statement)
+    for table in (_claimed, _due_alarms):
+        connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+        connection.execute(sa.delete(table))
     found = connection.execute(_claim_into(limit), given).rowcount
     left = connection.execute(sa.select(_LEFT)).scalar_one()
     if not found:
