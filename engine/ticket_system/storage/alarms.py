@@ -94,7 +94,7 @@ def to_finish(connection: sa.Connection, limit: int) -> list[str]:
 
 
 def _key(clock: Clock) -> dict[str, Any]:
-    return {"ticket_id": clock.ticket_id, "the_target": clock.target, "the_cycle": clock.cycle}
+    return {"the_ticket": clock.ticket_id, "the_target": clock.target, "the_cycle": clock.cycle}
 
 
 _IDS = sa.select(steps.c.id, steps.c.policy, steps.c.kind, steps.c.number).where(steps.c.rules == sa.bindparam("v"))
@@ -102,7 +102,7 @@ _INSERT = sa.insert(alarms)
 _FIELDS = [alarms.c[name] for name in Alarm._fields]
 _ORDER = [alarms.c.at, *[alarms.c[name] for name in (*_CLOCK, "step_id", "repeat")]]
 _THIS_CLOCK = [
-    alarms.c.ticket_id == sa.bindparam("ticket_id"),
+    alarms.c.ticket_id == sa.bindparam("the_ticket"),
     alarms.c.target == sa.bindparam("the_target"),
     alarms.c.cycle == sa.bindparam("the_cycle"),
     alarms.c.raised_at.is_(None),

@@ -63,7 +63,7 @@ def sweep(connection: sa.Connection, now: datetime | None, since: datetime, limi
 
 def catch_up(connection: sa.Connection, ticket_id: str, now: datetime) -> Batch:
     """Do for one ticket, locked before, what a sweep would have done by now (rule 7)."""
-    return _run(connection, None, now, {"ticket_id": ticket_id}, otherwise=now)
+    return _run(connection, None, now, {"this_ticket": ticket_id}, otherwise=now)
 
 
 def anything(connection: sa.Connection, now: datetime | None) -> bool:
@@ -118,7 +118,7 @@ def _claim(now: sa.ColumnElement[datetime], limit: int | None, *more: sa.ColumnE
         .order_by(clocks.c.next_check_at)
     )
     if limit is None:
-        return claim.where(clocks.c.ticket_id == sa.bindparam("ticket_id"))
+        return claim.where(clocks.c.ticket_id == sa.bindparam("this_ticket"))
     # Spelt out: a planner that does not know the limit plans every execution anew, which costs more than the look.
     from_here = clocks.c.next_check_at >= sa.bindparam("since", type_=Instant)
     return claim.where(from_here).limit(sa.literal_column(str(limit), sa.Integer))
