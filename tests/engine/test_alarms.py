@@ -1,4 +1,4 @@
-"""Warnings, escalation chains, acknowledging, catching up: what is raised, when, to whom, and once. On every database."""
+"""Warnings, chains, acknowledging, catching up: what is raised, when, to whom, and once. On every database."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A desk in Berlin with office hours: policies put in force, a ticket on a Monday morning, and moments told when they happen."""
+"""A desk in Berlin with office hours: policies, a ticket on a Monday morning, and changes at moments of the past."""
 
 from collections import Counter
 from datetime import UTC, datetime, time, timedelta
