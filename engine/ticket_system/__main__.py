@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ticket_system.commands import desk, figures, policy, transfer, trust, upkeep
+from ticket_system.commands import calls, desk, figures, policy, transfer, trust, upkeep
 from ticket_system.commands.terminal import Refused, clean
 from ticket_system.errors import (
     InvalidTransition,
@@ -53,6 +53,8 @@ app.command()(desk.assign)
 app.command()(desk.status)
 app.command()(desk.comment)
 app.command()(desk.escalate)
+app.command()(calls.ack)
+app.command()(calls.alarms)
 app.command()(figures.breaches)
 app.command()(figures.report)
 app.command()(trust.audit)

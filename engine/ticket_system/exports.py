@@ -56,10 +56,11 @@ def clock_as_json(clock: Clock | None) -> dict[str, Any] | None:
     """Return a clock, ready for JSON; lengths of time are in seconds."""
     if clock is None:
         return None
-    told = {name: _plain(value) for name, value in asdict(clock).items() if name not in {"paused_for", "remaining"}}
-    told["paused_seconds"] = clock.paused_for.total_seconds()
-    told["remaining_seconds"] = None if clock.remaining is None else clock.remaining.total_seconds()
-    return told
+    told = asdict(clock)
+    for name in ("paused_for", "remaining", "held_for"):
+        length = told.pop(name)
+        told[f"{name.removesuffix('_for')}_seconds"] = None if length is None else length.total_seconds()
+    return {name: _plain(value) for name, value in told.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from ticket_system.sla.comparison import differences
 from ticket_system.sla.explain import as_json, explain
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy
 from ticket_system.sla.replay import replay
-from ticket_system.storage import audits, clocks, events, reports, tickets
+from ticket_system.storage import alarms, audits, clocks, events, reports, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.events import Event
 from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket, check_status, check_whole
@@ -92,6 +92,50 @@ class TicketSystem:
         """
         with self.database.write() as connection:
             return self._changes(connection).escalate(ticket_id, reason)
+
+    def acknowledge(
+        self, ticket_id: str, author: str = "system", *, until: datetime | None = None, note: str = ""
+    ) -> bool:
+        """Stop the escalation chains of a ticket, not its clocks (rule 22). False when it is done, or unknown.
+
+        They go on at `until`; without it, after the time that their policy names, or not at all.
+        """
+        with self.database.write() as connection:
+            return self._changes(connection).acknowledge(ticket_id, until=until, note=note, actor=author)
+
+    def rearm(self, ticket_id: str, author: str = "system") -> bool:
+        """Take an acknowledgement back: the chains go on where they stood. False when there was none."""
+        with self.database.write() as connection:
+            return self._changes(connection).rearm(ticket_id, actor=author)
+
+    def get_alarms(self, ticket_id: str) -> list[dict[str, Any]]:
+        """Return the warnings and escalation levels that are still to come for a ticket, the next first.
+
+        Those of a paused clock have no moment: they wait for it to go on.
+        """
+        with self.database.snapshot() as connection:
+            ticket = tickets.get(connection, ticket_id)
+            if ticket is None:
+                return []
+            mine = {(one.target, one.cycle): one for one in clocks.of_ticket(connection, ticket_id)}
+            ahead = [(one, mine[one.target, one.cycle]) for one in alarms.of_ticket(connection, ticket_id)]
+            steps = {
+                step.id: step
+                for clock in mine.values()
+                for step in self.rules.steps(connection, clock, ticket.created_at)
+            }
+        return [
+            {
+                "target": one.target,
+                "cycle": one.cycle,
+                "kind": "level" if steps[one.step_id].is_level else "warning",
+                "number": steps[one.step_id].number,
+                "repeat": one.repeat,
+                "at": one.at.isoformat() if clock.next_check_at else None,
+                "notify": list(steps[one.step_id].does.notify),
+            }
+            for one, clock in ahead
+        ]
 
     def check_sla_breach(self, ticket_id: str) -> dict[str, Any]:
         """Return where a ticket stands with its deadline; hours left are negative when it is, or was, overdue."""

@@ -17,7 +17,10 @@ from ticket_system.sla.calendars import Calendar
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.comparison import Difference
 from ticket_system.sla.replay import Key, Replayed, Step
-from ticket_system.sla.terms import Terms, known
+from ticket_system.sla.terms import Fact, Terms, known
+
+#: What the sweep writes behind an alarm that it passed over.
+_PASSED_OVER = ": passed over, a more urgent one was due"
 
 #: What an interval can be; only `open` counts.
 KINDS = ("open", "closed", "holiday", "paused", "stopped", "overdue")
@@ -237,7 +240,7 @@ def _marks(step: Step) -> Iterator[Mark]:
         )
         return
     if before == after:
-        yield Mark(step.at, "escalated", f"priority {fact.old} → {fact.new}; the promise stays", (11,))
+        yield _alarm(fact)
         return
     if before.target_seconds != after.target_seconds:
         text = (
@@ -251,6 +254,25 @@ def _marks(step: Step) -> Iterator[Mark]:
         else:
             yield Mark(after.breached_at, "breached", f"not done by the deadline{found}", (5,))
     yield from _moved(step)
+
+
+def _alarm(fact: Fact) -> Mark:
+    """Tell what was raised, or kept from being raised, and moved no clock."""
+    raised = f"; priority {fact.old} → {fact.new}, the promise stays" if fact.new else ""
+    # `resolution level 2, repeat 1: nobody to tell`; the target stands above.
+    text = (fact.note or "").partition(" ")[2]
+    match fact.kind:
+        case "escalated":
+            return Mark(fact.at, fact.kind, text + raised, (11, 22))
+        case "warned":
+            return Mark(fact.at, fact.kind, text, (21,))
+        case "collapsed":
+            return Mark(fact.at, "passed over", text.removesuffix(_PASSED_OVER) + " gave way to a later one", (21, 23))
+        case _:
+            until = known(fact.detail).get("until") or {}
+            ends = {at for at in until.values() if at} if isinstance(until, dict) else set()
+            text = f"by {fact.actor}" + (f", until {min(ends)}" if ends else "")
+            return Mark(fact.at, fact.kind, text, (22,))
 
 
 def _moved(step: Step) -> Iterator[Mark]:

@@ -67,6 +67,7 @@ def replay(ticket_id: str, facts: Iterable[Fact], terms: TermsOf = BUILT_IN) -> 
 
 
 def _follow(told: Replayed, fact: Fact, terms: TermsOf) -> None:
+    """Do what an event says; the last ones moved nothing, but whoever asks should see them."""
     match fact.kind:
         case "created":
             _create(told, fact, terms)
@@ -76,14 +77,22 @@ def _follow(told: Replayed, fact: Fact, terms: TermsOf) -> None:
             _answer(told, fact)
         case "status":
             _move(told, fact)
-        case "priority":
+        case "priority" | "escalated" if fact.key is None:
             _promise(told, fact, terms)
-        case "escalated":
-            _escalate(told, fact, terms)
         case "breached":
             _breach(told, fact)
+        case "warned" | "escalated" | "collapsed" | "acknowledged" | "rearmed":
+            _tell(told, fact)
         case _:
             pass
+
+
+def _tell(told: Replayed, fact: Fact) -> None:
+    """Note what moved no clock (11): of one that the event names, else of all that run."""
+    named = _key_of(fact)
+    for key, clock in told.clocks.items() if fact.key else _newest(told).items():
+        if key == named or (fact.key is None and clock.stopped_at is None):
+            told.steps.append(Step(fact, fact.at, clock, clock))
 
 
 def _create(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
@@ -165,14 +174,6 @@ def _promise(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
             told.gaps.append(f"event {fact.id} ({fact.kind}) does not say what was promised")
         elif clock.stopped_at is None:
             _put(told, fact, fact.at, clock, rules.cancel(clock, fact.at, calendar))
-
-
-def _escalate(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
-    if fact.key is None:
-        _promise(told, fact, terms_of)
-    elif (key := _key_of(fact)) in told.clocks:
-        # By itself it moves no clock (11), but whoever asks should see it.
-        told.steps.append(Step(fact, fact.at, told.clocks[key], told.clocks[key]))
 
 
 def _breach(told: Replayed, fact: Fact) -> None:

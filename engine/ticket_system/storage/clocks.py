@@ -33,6 +33,12 @@ def lock(connection: sa.Connection, ticket_id: str) -> list[Clock]:
     return [clock for row in rows if (clock := clock_from(row))]
 
 
+def of_ticket(connection: sa.Connection, ticket_id: str) -> list[Clock]:
+    """Return a ticket's clocks, the newest cycle last."""
+    rows = connection.execute(_OF_TICKET, {"ticket_id": ticket_id})
+    return [clock for row in rows if (clock := clock_from(row))]
+
+
 def get(connection: sa.Connection, ticket_id: str, target: str, cycle: int) -> Clock | None:
     """Return one clock."""
     row = connection.execute(_ONE, {"ticket_id": ticket_id, "target": target, "cycle": cycle}).one_or_none()
@@ -52,12 +58,12 @@ def overdue(connection: sa.Connection, now: Any) -> sa.CursorResult[Any]:
 
 
 _INSERT = sa.insert(clocks)
-_LOCK = (
+_OF_TICKET = (
     sa.select(*clock_columns)
     .where(clocks.c.ticket_id == sa.bindparam("ticket_id"))
     .order_by(clocks.c.target, clocks.c.cycle)
-    .with_for_update()
 )
+_LOCK = _OF_TICKET.with_for_update()
 _ONE = sa.select(*clock_columns).where(*[clocks.c[name] == sa.bindparam(name) for name in _KEY])
 _SAVE = (
     sa.update(clocks)
