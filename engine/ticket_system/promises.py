@@ -135,7 +135,8 @@ class Promises:
             terms = self.rules.of(self.connection, clock)
             expires = terms.policy.ack_expires_seconds
             ends[target] = until or (now + timedelta(seconds=expires) if expires else None)
-            self._save(ticket, clock, acknowledge(clock, now, ends[target]), terms)
+            steps = self.rules.steps(self.connection, clock, ticket.created_at)
+            self._save(ticket, clock, acknowledge(clock, now, ends[target], steps, terms.calendar), terms)
         return ends
 
     def rearmed(self, ticket: Ticket, now: datetime) -> bool:

@@ -128,7 +128,7 @@ class Rulebook:
     def add(self, connection: sa.Connection, book: PolicyBook, *, now: datetime, actor: str) -> int:
         """Store rules, with what their warnings and levels do; returns their version."""
         steps = [
-            (policy.name, step, [destination(one) for one in _told(step)])
+            (policy.name, step, [destination(one) for one in told(step)])
             for policy in book.policies
             for step in unnumbered(policy)
         ]
@@ -180,6 +180,7 @@ def destination(recipient: str) -> str:
     return recipient
 
 
-def _told(step: Step) -> tuple[str, ...]:
+def told(step: Step) -> tuple[str, ...]:
+    """Return whom a step tells, a webhook among them."""
     webhook = step.does.webhook if isinstance(step.does, Level) else None
     return (*step.does.notify, webhook) if webhook else step.does.notify

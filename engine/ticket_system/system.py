@@ -13,7 +13,7 @@ from ticket_system import triage
 from ticket_system.changes import Changes
 from ticket_system.errors import TicketNotFound
 from ticket_system.reports import report
-from ticket_system.rulebook import Rulebook
+from ticket_system.rulebook import Rulebook, told
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK
 from ticket_system.sla.comparison import differences
@@ -132,7 +132,7 @@ class TicketSystem:
                 "number": steps[one.step_id].number,
                 "repeat": one.repeat,
                 "at": one.at.isoformat() if clock.next_check_at else None,
-                "notify": list(steps[one.step_id].does.notify),
+                "tells": list(told(steps[one.step_id])),
             }
             for one, clock in ahead
         ]

@@ -325,11 +325,32 @@ def test_an_acknowledgement_that_expires_lets_the_chain_go_on_where_it_stood(des
     desk.scans(4.1)
     desk.does("acknowledge", "t", hours=4.5)
     assert desk.clock().rearms_at == at(7.5)
-    assert desk.ahead() == [8, 9]
-    assert desk.scans(7.9).found == 0
-    desk.scans(8.1)
-    desk.scans(9.1)
+    assert desk.ahead() == [7.5, 8.5]
+    assert desk.scans(7.4).found == 0
+    desk.scans(7.6)
+    desk.scans(8.6)
     assert len(desk.alarms("escalated")) == 3
+
+
+def test_an_acknowledgement_that_ends_before_the_next_call_moves_nothing(desk: Desk) -> None:
+    desk.promises(chained(after(0), after(1)))
+    desk.opens()
+    desk.does("acknowledge", "t", until=at(3), hours=1)
+    assert desk.ahead() == [4, 5]
+
+
+def test_two_acknowledgements_one_after_the_other_skip_no_level(desk: Desk) -> None:
+    desk.promises(chained(after(0), after(1), after(2), after(3)))
+    desk.opens()
+    desk.scans(4.1)
+    desk.does("acknowledge", "t", until=at(7), hours=4.5)
+    assert desk.ahead() == [7, 8, 9]
+    desk.scans(7.1)
+    desk.does("acknowledge", "t", until=at(10), hours=7.5)
+    assert desk.ahead() == [10, 11]
+    desk.scans(10.1)
+    desk.scans(11.1)
+    assert desk.alarms() == [f"escalated resolution {number}/0" for number in (1, 2, 3, 4)]
 
 
 def test_an_acknowledgement_can_name_its_end_be_renewed_and_be_taken_back(desk: Desk) -> None:
@@ -337,18 +358,16 @@ def test_an_acknowledgement_can_name_its_end_be_renewed_and_be_taken_back(desk: 
     desk.opens()
     desk.scans(4.1)
     desk.does("acknowledge", "t", until=at(6), hours=4.5)
-    assert desk.ahead() == [6.5]
-    desk.does("acknowledge", "t", until=at(8), hours=5)
-    assert desk.ahead() == [8.5]
-    assert desk.does("rearm", "t", hours=7)
-    assert desk.ahead() == [7.5]
-    assert not desk.does("rearm", "t", hours=7.1)
-    desk.does("acknowledge", "t", hours=7.2)
+    assert desk.ahead() == [6]
+    desk.does("acknowledge", "t", until=at(8), hours=4.8)
+    assert desk.ahead() == [8]
+    desk.does("acknowledge", "t", hours=5)
     assert desk.ahead() == []
-    assert desk.does("rearm", "t", hours=8.2)
-    assert desk.ahead() == [8.5]
+    assert desk.does("rearm", "t", hours=7)
+    assert desk.ahead() == [7]
+    assert not desk.does("rearm", "t", hours=7)
     with pytest.raises(InvalidTicket, match="until must lie ahead"):
-        desk.does("acknowledge", "t", until=at(8), hours=8.3)
+        desk.does("acknowledge", "t", until=at(6), hours=7)
 
 
 def test_only_a_ticket_that_is_worked_on_is_acknowledged(desk: Desk) -> None:

@@ -89,7 +89,7 @@ def alarms(
                 at(datetime.fromisoformat(one["at"]), zone) if one["at"] else "when it goes on",
                 one["target"],
                 f"{one['kind']} {one['number']}" + (f", repeat {one['repeat']}" if one["repeat"] else ""),
-                ", ".join(one["notify"]) or "nobody",
+                ", ".join(one["tells"]) or "nobody",
             )
             for one in ahead
         ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ticket_system.sla.calendars import Calendar
 from ticket_system.sla.clocks import Clock, ClockState
@@ -55,6 +55,10 @@ class Alarm(NamedTuple):
     at: datetime
 
 
+#: A level or a repeat of it, and when it comes.
+_Call: TypeAlias = tuple[Step, int, datetime]
+
+
 def unnumbered(policy: Policy) -> list[Step]:
     """Return the warnings and levels of a policy, before they were stored."""
     told = [Step(0, WARNED, number, one) for number, one in enumerate(policy.warnings, 1)]
@@ -65,11 +69,11 @@ def plan(clock: Clock, steps: Iterable[Step], calendar: Calendar) -> list[Alarm]
     """Return all alarms of a clock with a deadline, whether they have been raised or not; none for any other."""
     if clock.due_at is None or clock.stopped_at is not None:
         return []
+    mine = [step for step in steps if step.concerns(clock.target)]
+    warnings = [(step, 0, at) for step in mine for at in _warns_at(clock, step.does, calendar)]
     return [
         Alarm(clock.ticket_id, clock.target, clock.cycle, step.id, repeat, max(at, clock.started_at))
-        for step in steps
-        if step.concerns(clock.target)
-        for repeat, at in _instants(clock, step.does, calendar)
+        for step, repeat, at in warnings + _held(clock, _chain(clock, mine, calendar), calendar)
     ]
 
 
@@ -95,34 +99,41 @@ def tells_nobody(level: Level, ticket: Ticket) -> bool:
     return bool(level.notify) and not level.webhook and not any(depends.get(one, True) for one in level.notify)
 
 
-def acknowledge(clock: Clock, now: datetime, until: datetime | None) -> Clock:
-    """Stop the chain, not the clock, until then; None: for good (22). A second time, the end moves."""
-    if until is None:
-        return replace(clock, acknowledged_at=now, rearms_at=None)
-    held_until = max(now, clock.rearms_at) if clock.rearms_at else now
-    return replace(clock, acknowledged_at=now, rearms_at=until, held_for=clock.held_for + (until - held_until))
+def acknowledge(
+    clock: Clock, now: datetime, until: datetime | None, steps: Iterable[Step], calendar: Calendar
+) -> Clock:
+    """Stop the chain, not the clock, until then; None: for good (22). One that is going on is given a new end."""
+    if clock.acknowledged_at is not None and (clock.rearms_at is None or now < clock.rearms_at):
+        return replace(clock, rearms_at=until)
+    mine = [step for step in steps if step.concerns(clock.target)]
+    held_for = clock.held_for + _put_off(clock, _chain(clock, mine, calendar))
+    return replace(clock, acknowledged_at=now, rearms_at=until, held_for=held_for)
 
 
 def rearm(clock: Clock, now: datetime) -> Clock:
-    """Let the chain go on from here, before the acknowledgement ends."""
+    """Let the chain go on now, before the acknowledgement ends."""
     if clock.acknowledged_at is None or (clock.rearms_at is not None and clock.rearms_at <= now):
         return clock
-    if clock.rearms_at is None:
-        return replace(clock, rearms_at=now, held_for=clock.held_for + (now - clock.acknowledged_at))
-    return replace(clock, rearms_at=now, held_for=clock.held_for - (clock.rearms_at - now))
+    return replace(clock, rearms_at=now)
 
 
-def _instants(clock: Clock, does: Warn | Level, calendar: Calendar) -> Iterator[tuple[int, datetime]]:
-    if isinstance(does, Warn):
-        left = does.left(timedelta(seconds=clock.target_seconds))
-        if left is not None and clock.due_at is not None:
-            yield 0, calendar.subtract(clock.due_at, left)
-        return
-    if clock.acknowledged_at is not None and clock.rearms_at is None:
-        return
-    offset, every = timedelta(seconds=does.offset_seconds), timedelta(seconds=does.repeat_seconds or 0)
-    for repeat in range(does.max_repeats + 1 if does.repeat_seconds else 1):
-        yield repeat, _held(clock, _after_due(clock, offset + repeat * every, does, calendar), does, calendar)
+def _warns_at(clock: Clock, does: Warn | Level, calendar: Calendar) -> Iterator[datetime]:
+    left = does.left(timedelta(seconds=clock.target_seconds)) if isinstance(does, Warn) else None
+    if left is not None and clock.due_at is not None:
+        yield calendar.subtract(clock.due_at, left)
+
+
+def _chain(clock: Clock, steps: Iterable[Step], calendar: Calendar) -> list[_Call]:
+    """Return when levels and their repeats come, put off by acknowledgements that are over."""
+    calls: list[_Call] = []
+    for step in steps:
+        level = step.does
+        if isinstance(level, Level):
+            offset, every = timedelta(seconds=level.offset_seconds), timedelta(seconds=level.repeat_seconds or 0)
+            for repeat in range(level.max_repeats + 1 if level.repeat_seconds else 1):
+                at = _after_due(clock, offset + repeat * every, level, calendar)
+                calls.append((step, repeat, _later(at, clock.held_for, level, calendar)))
+    return calls
 
 
 def _after_due(clock: Clock, span: timedelta, level: Level, calendar: Calendar) -> datetime:
@@ -136,9 +147,25 @@ def _after_due(clock: Clock, span: timedelta, level: Level, calendar: Calendar) 
     return calendar.add(due, span) if level.working_time else due + span
 
 
-def _held(clock: Clock, at: datetime, level: Level, calendar: Calendar) -> datetime:
-    """Put off by acknowledgements: the chain goes on where it stood, in open hours where it counts those."""
-    if clock.acknowledged_at is None or clock.rearms_at is None:
+def _held(clock: Clock, calls: list[_Call], calendar: Calendar) -> list[_Call]:
+    """Put off what an acknowledgement holds back: at its end the next call comes, and the others as far behind it."""
+    began, ends = clock.acknowledged_at, clock.rearms_at
+    if began is None or ends is None:
+        return calls if began is None else []
+    by = _put_off(clock, calls)
+    return [(step, repeat, ends if at <= began else _later(at, by, step.does, calendar)) for step, repeat, at in calls]
+
+
+def _put_off(clock: Clock, calls: list[_Call]) -> timedelta:
+    """Return by how much: nothing, where no call came while it lasted."""
+    began, ends = clock.acknowledged_at, clock.rearms_at
+    if began is None or ends is None:
+        return timedelta(0)
+    return max((ends - at for _, _, at in calls if began < at <= ends), default=timedelta(0))
+
+
+def _later(at: datetime, by: timedelta, does: Warn | Level, calendar: Calendar) -> datetime:
+    """Move a call, to an hour that is open where it counts those."""
+    if not by:
         return at
-    at = max(at + clock.held_for, clock.rearms_at)
-    return calendar.next_opening(at) if level.working_time else at
+    return calendar.next_opening(at + by) if isinstance(does, Level) and does.working_time else at + by

@@ -61,7 +61,7 @@ class Clock:
     #: When somebody took the chain of escalations upon themselves, and when it goes on; None: not in this cycle (22).
     acknowledged_at: datetime | None = None
     rearms_at: datetime | None = None
-    #: How long acknowledgements have held the chain back.
+    #: How long acknowledgements that are over have held the chain back.
     held_for: timedelta = timedelta(0)
 
     def deadline(self, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> datetime:

@@ -271,7 +271,9 @@ def _alarm(fact: Fact) -> Mark:
         case _:
             until = known(fact.detail).get("until") or {}
             ends = {at for at in until.values() if at} if isinstance(until, dict) else set()
-            text = f"by {fact.actor}" + (f", until {min(ends)}" if ends else "")
+            text = f"by {fact.actor}" + (
+                f", until {datetime.fromisoformat(min(ends)):%Y-%m-%d %H:%M} UTC" if ends else ""
+            )
             return Mark(fact.at, fact.kind, text, (22,))
 
 
