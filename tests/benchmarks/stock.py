@@ -4,6 +4,9 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from ticket_system import TicketSystem
+from ticket_system.sla.books import PolicyBook
+from ticket_system.sla.policies import Level, Policy, Warn
 from ticket_system.storage.database import Database
 
 # One ticket in five is active, due over the coming month; the others were resolved in time.
@@ -45,10 +48,30 @@ def fill(database: Database, first: int, last: int, start: datetime) -> None:
             FROM {series}""",
         first=first, last=last, start=start,
     )  # fmt: skip
+    _run(
+        database,
+        f"""INSERT INTO alarms (ticket_id, target, cycle, step_id, repeat, at)
+            SELECT 'stock-' || n, 'resolution', 1, 1, 0, {due} FROM {series} WHERE {active}""",
+        first=first, last=last, start=start,
+    )  # fmt: skip
 
 
-def add_due(database: Database, name: str, number: int, start: datetime) -> None:
-    """Store open tickets that have been due, one a millisecond, for a while."""
+def chain_of(database: Database) -> int:
+    """Put in force: two warnings, and three levels of which the first raises the priority; returns the version."""
+    levels = (Level(raise_priority=True, notify=("assignee-or-desk",)), Level(3600, notify=("desk",)))
+    policy = Policy(
+        "chain",
+        warnings=(Warn(percent=50), Warn(percent=75)),
+        chain=(*levels, Level(7200, notify=("desk",))),
+    )
+    return TicketSystem(database).put_in_force(PolicyBook((policy,)))
+
+
+def add_due(database: Database, name: str, number: int, start: datetime, *, rules: int | None = None) -> None:
+    """Store open tickets that have been due, one a millisecond, for a while; under stored rules with all levels ahead.
+
+    Their warnings were given long ago.
+    """
     later, series = _LATER[database.dialect], _SERIES[database.dialect]
     due = later.format("-(n * 0.001)")
     given = {"first": 1, "last": number, "start": start - timedelta(seconds=1), "name": name}
@@ -63,10 +86,23 @@ def add_due(database: Database, name: str, number: int, start: datetime) -> None
     )
     _run(
         database,
-        f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, next_check_at, paused_for)
-            SELECT CAST(:name AS TEXT) || '-' || n, 'resolution', 1, 'running', {due}, 259200, {due}, {due}, 0 FROM {series}""",
-        **given,
-    )
+        f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, next_check_at, paused_for,
+                policy, rules)
+            SELECT CAST(:name AS TEXT) || '-' || n, 'resolution', 1, 'running', {due}, 259200, {due}, {due}, 0,
+                'chain', CAST(:rules AS INTEGER) FROM {series}""",
+        rules=rules, **given,
+    )  # fmt: skip
+    for number_of_level, offset in ((1, 0),) if rules is None else ((1, 0), (2, 3600), (3, 7200)):
+        step = "rules IS NULL" if rules is None else "rules = :rules AND kind = 'escalated' AND number = :number"
+        at = later.format(f"-(n * 0.001) + {offset}")
+        which = {} if rules is None else {"rules": rules, "number": number_of_level}
+        _run(
+            database,
+            f"""INSERT INTO alarms (ticket_id, target, cycle, step_id, repeat, at)
+                SELECT CAST(:name AS TEXT) || '-' || n, 'resolution', 1, (SELECT id FROM steps WHERE {step}), 0, {at}
+                FROM {series}""",
+            **which, **given,
+        )  # fmt: skip
 
 
 def settle_down(database: Database) -> None:
