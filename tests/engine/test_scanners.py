@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -35,7 +35,7 @@ def each_counts_once(database: Database, ids: set[str]) -> None:
     for table, kind in (
         (tables.events, "breached"),
         (tables.events, "escalated"),
-        (tables.outbox, "breach"),
+        (tables.outbox, "escalated"),
     ):
         assert [row["ticket_id"] for row in rows_of(database, table, table.c.kind == kind)] == unique(ids), kind
     assert [row["ticket_id"] for row in rows_of(database, tables.comments)] == unique(ids)
@@ -59,20 +59,18 @@ class unique:  # noqa: N801 - reads as a word
 
 
 @on_disk
-def test_scanners_and_escalations_side_by_side_count_each_breach_once(system: TicketSystem, database_url: str) -> None:
+def test_scanners_side_by_side_count_each_breach_once(system: TicketSystem, database_url: str) -> None:
     ids = late_tickets(system, 400)
     ready = threading.Barrier(6)
 
-    def work(number: int) -> int:
-        sweep = monitor.scan_breaches if number % 2 else monitor.escalate
+    def work(_: int) -> int:
         with Database(database_url) as database:
             ready.wait()
-            return sum(sweep(database, batch_size=20).found for _ in range(3))
+            return sum(monitor.scan_breaches(database, batch_size=20).breaches for _ in range(3))
 
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(work, range(6)))
-    monitor.escalate(system.database)
-    assert sum(found[1::2]) == len(ids), "no scanner counted what another had found"
+    assert sum(found) == len(ids), "no scanner counted what another had found"
     each_counts_once(system.database, ids)
 
 
@@ -86,7 +84,6 @@ def test_scanners_beside_people_who_change_the_same_tickets(system: TicketSystem
             ready.wait()
             for _ in range(15):
                 monitor.scan_breaches(database, batch_size=7)
-                monitor.escalate(database, batch_size=7)
 
     def work(part: int) -> None:
         with Database(database_url) as database, TicketSystem(database) as desk:
@@ -101,7 +98,6 @@ def test_scanners_beside_people_who_change_the_same_tickets(system: TicketSystem
         for job in jobs:
             job.result()
     monitor.scan_breaches(system.database)
-    monitor.escalate(system.database)
     events = rows_of(system.database, tables.events)
     for kind, key in (("breached", True), ("escalated", True), ("escalated", False), ("assigned", False)):
         some = [row["ticket_id"] for row in events if row["kind"] == kind and (row["key"] is not None) == key]
@@ -118,9 +114,9 @@ from ticket_system.storage.database import Database
 with Database(sys.argv[1]) as database:
     for _ in range(3):
         with database.statement() as connection:
-            print(sweeps.find_breaches(connection, None, sweeps.START, 10).found, flush=True)
+            print(sweeps.sweep(connection, None, sweeps.START, 10).found, flush=True)
     with database.write() as connection:
-        print(sweeps.find_breaches(connection, None, sweeps.START, 10).found, flush=True)
+        print(sweeps.sweep(connection, None, sweeps.START, 10).found, flush=True)
         time.sleep(60)
 """
 
@@ -146,7 +142,6 @@ def test_a_scanner_that_is_killed_in_the_middle_loses_nothing_and_doubles_nothin
     time.sleep(0.1)  # until the server has noticed
     left = 10 if system.database.dialect == "postgresql" else 70
     assert monitor.scan_breaches(system.database).found == left
-    monitor.escalate(system.database)
     each_counts_once(system.database, ids)
 
 
@@ -156,15 +151,13 @@ def test_a_scanner_that_is_killed_in_the_middle_loses_nothing_and_doubles_nothin
 @on_postgresql
 def test_a_scan_passes_by_what_somebody_else_holds_and_the_next_one_finds_it(system: TicketSystem) -> None:
     ids = late_tickets(system, 30)
-    for sweep in (monitor.scan_breaches, monitor.escalate):
-        began = time.monotonic()
-        with system.database.engine.connect() as person:
-            Changes(person).reassign("0003", "grace")
-            Changes(person).set_priority("0003", 1) if sweep is monitor.scan_breaches else None
-            assert sweep(system.database, batch_size=4).found == 29
-            person.rollback()
-        assert time.monotonic() - began < 5
-        assert sweep(system.database).found == 1
+    began = time.monotonic()
+    with system.database.engine.connect() as person:
+        Changes(person).reassign("0003", "grace")
+        assert monitor.scan_breaches(system.database, batch_size=4).found == 29
+        person.rollback()
+    assert time.monotonic() - began < 5
+    assert monitor.scan_breaches(system.database).found == 1
     each_counts_once(system.database, ids)
 
 
@@ -175,7 +168,6 @@ def test_what_was_locked_and_then_saved_is_not_found(system: TicketSystem) -> No
         Changes(person).set_status("0000", "cancelled")
         assert monitor.scan_breaches(system.database).found == 1
     assert monitor.scan_breaches(system.database).found == 0
-    assert monitor.escalate(system.database).found == 1
 
 
 @contextmanager
@@ -195,7 +187,6 @@ def test_a_snapshot_that_is_held_for_long_stops_no_scan_and_no_change(system: Ti
     began = time.monotonic()
     with held_snapshot(system.database):
         assert monitor.scan_breaches(system.database, batch_size=50).found == 300
-        assert monitor.escalate(system.database, batch_size=50).found == 300
         each_counts_once(system.database, ids)
         system.create_ticket(a_ticket(id="new"))
         assert system.assign_ticket("new", "grace")
@@ -234,24 +225,21 @@ def test_a_database_that_goes_away_between_two_batches_is_told_and_the_next_scan
     assert len(rows_of(system.database, tables.events, tables.events.c.kind == "breached")) == 10
     assert len(rows_of(system.database, tables.outbox)) == 10
     assert monitor.scan_breaches(system.database).found == 20
-    monitor.escalate(system.database)
     each_counts_once(system.database, ids)
 
 
 @on_postgresql
-@pytest.mark.parametrize(("sweep", "table"), ((monitor.scan_breaches, "outbox"), (monitor.escalate, "comments")))
+@pytest.mark.parametrize("table", ("alarms", "outbox", "comments"))
 def test_a_database_that_goes_away_in_the_middle_of_a_batch_leaves_nothing_half_written(
-    system: TicketSystem, sweep: Callable[[Database], monitor.Sweep], table: str
+    system: TicketSystem, table: str
 ) -> None:
     ids = late_tickets(system, 30)
-    if table == "comments":
-        monitor.scan_breaches(system.database)
     before = everything(system.database)
     with Database(system.database.url.render_as_string(hide_password=False)) as other:
         # The batch has marked its clocks and then waits here, in the midst of its one statement.
         with other.write() as administrator, ThreadPoolExecutor(1) as pool:
             administrator.execute(sa.text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
-            scan = pool.submit(sweep, system.database)
+            scan = pool.submit(monitor.scan_breaches, system.database)
             ended = 0
             while not ended:
                 ended = administrator.execute(
@@ -264,8 +252,7 @@ def test_a_database_that_goes_away_in_the_middle_of_a_batch_leaves_nothing_half_
             with pytest.raises(StorageUnavailable):
                 scan.result(timeout=10)
         assert everything(other) == before
-    assert sweep(system.database).found == 30
-    monitor.escalate(system.database)
+    assert monitor.scan_breaches(system.database).found == 30
     each_counts_once(system.database, ids)
 
 

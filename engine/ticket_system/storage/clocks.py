@@ -73,6 +73,7 @@ _SAVE = (
     )
 )
 
+_now = sa.bindparam("now", type_=clocks.c.due_at.type)
 _IS_RESOLUTION = clocks.c.target == named(RESOLUTION)
 _LATE = [clocks.c.ticket_id, clocks.c.due_at]
 _late = sa.union_all(
@@ -80,7 +81,9 @@ _late = sa.union_all(
     sa.select(*_LATE).where(
         _IS_RESOLUTION,
         clocks.c.state == named("running"),
-        clocks.c.next_check_at < sa.bindparam("now", type_=clocks.c.due_at.type),
+        clocks.c.due_at < _now,
+        # Somebody looks at it no later than that: by this it is found in the index of what is to be looked at.
+        clocks.c.next_check_at < _now,
     ),
 ).subquery("late")
 _OVERDUE = (

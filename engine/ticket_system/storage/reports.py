@@ -43,8 +43,10 @@ def figures(connection: sa.Connection, since: datetime, until: datetime) -> Figu
         breached=count(clocks.c.state == named("breached"), *period(clocks.c.breached_at))
         + count(
             clocks.c.state == named("running"),
+            clocks.c.due_at < until,
+            clocks.c.due_at >= since,
+            # Somebody looks at it no later than that: by this it is found in the index of what is to be looked at.
             clocks.c.next_check_at < until,
-            clocks.c.next_check_at >= since,
         ),
         active=dict(connection.execute(active).all()),
     )
