@@ -17,8 +17,9 @@ from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransiti
 from ticket_system.promises import Promises
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.clocks import Clock
+from ticket_system.sla.course import Changed
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy, step_up
-from ticket_system.storage import clocks, events, tickets
+from ticket_system.storage import events, tickets
 from ticket_system.storage.events import Event
 from ticket_system.tickets import (
     ACTIVE_STATUSES,
@@ -57,7 +58,7 @@ class Changes:
     def create(self, *new: Ticket) -> None:
         """Store tickets, start their clocks (rule 13), and put each clock on its ticket."""
         now = utc_now()
-        started: list[Clock] = []
+        started: list[Changed] = []
         for ticket in new:
             check_ticket(ticket, now)
             started += self._promises.opened(ticket)
@@ -66,10 +67,9 @@ class Changes:
         except exc.IntegrityError as error:
             taken = new[0].id if len(new) == 1 else "one of these tickets"
             raise DuplicateTicket(taken) from error
-        if started:
-            clocks.insert(self.connection, *started)
+        self._promises.add(started)
         promised: dict[str, list[Clock]] = {}
-        for clock in started:
+        for _, clock, _ in started:
             promised.setdefault(clock.ticket_id, []).append(clock)
         version, _ = self.rules.current(self.connection)
         told = (events.opened(ticket, promised.get(ticket.id, ()), version) for ticket in new)
@@ -215,10 +215,9 @@ class Changes:
         events.append(self.connection, Event(ticket.id, now, "status", actor, old=ticket.status, new=status))
 
     def _reprice(self, ticket: Ticket, priority: int, hours: int | None, now: datetime) -> dict[str, Any]:
-        told = self._promises.repriced(ticket, priority, hours, now)
-        hours = told["sla_hours"]
-        tickets.update(self.connection, ticket.id, priority=priority, sla_hours=hours, updated_at=now)
-        return told
+        promised = self._promises.repriced(ticket, priority, hours, now)
+        tickets.update(self.connection, ticket.id, priority=priority, updated_at=now, **promised.columns)
+        return promised.detail
 
     def _remark(self, ticket_id: str, author: str, body: str, now: datetime) -> None:
         comment = Comment(ticket_id, author, body, created_at=now, is_internal=True)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 from ticket_system.sla import clocks as rules
-from ticket_system.sla.calendars import Calendar
+from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.comparison import Difference
 from ticket_system.sla.replay import Key, Replayed, Step
@@ -83,8 +83,8 @@ def as_json(found: Explanation, now: datetime, differs: Iterable[Difference] = (
         "target": clock.target,
         "cycle": clock.cycle,
         "state": rules.settle(clock, now).state.value,
-        "policy": terms.policy,
-        "calendar": terms.calendar.name if terms.calendar else None,
+        "policy": terms.policy.name,
+        "calendar": None if terms.calendar == AROUND_THE_CLOCK else terms.calendar.name,
         "target_seconds": clock.target_seconds,
         "paused_seconds": clock.paused_for.total_seconds(),
         "remaining_seconds": clock.remaining.total_seconds() if clock.remaining is not None else None,
@@ -173,14 +173,14 @@ def _moment(step: Step) -> datetime:
     return step.after.breached_at if newly and step.after.breached_at and not step.after.stopped_at else step.at
 
 
-def _pieces(phase: _Phase, calendar: Calendar | None) -> Iterator[Interval]:
+def _pieces(phase: _Phase, calendar: Calendar) -> Iterator[Interval]:
     start, end, mode, step = phase
     if start >= end:
         return
     if mode != "open":
         yield Interval(start, end, mode, *_BEHIND[mode](step), counted=timedelta(0))
         return
-    if calendar is None:
+    if calendar == AROUND_THE_CLOCK:
         yield Interval(start, end, "open", "counts around the clock", (2,), timedelta(0))
         return
     at = start
