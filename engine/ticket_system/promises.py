@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.clocks import RESOLUTION, Clock, ClockState
 from ticket_system.sla.course import Changed, Course, Rechosen
+from ticket_system.sla.policies import Facts
 from ticket_system.storage import clocks, events, outbox, tickets
 from ticket_system.storage.events import Event
 from ticket_system.tickets import Comment, Ticket
@@ -61,6 +62,18 @@ class Promises:
         )
         self._store(found.changes, ticket.status)
         return _promised(found, ticket)
+
+    def reclassified(self, ticket: Ticket, facts: Facts, now: datetime) -> Promised:
+        """Promise what the policy promises that the ticket gets now (rules 10, 17); no detail: nothing was moved."""
+        found = self.course.reclassified(
+            self._newest(ticket.id),
+            ticket,
+            facts,
+            now,
+            was_answered=lambda: tickets.was_answered(self.connection, ticket),
+        )
+        self._store(found.changes, ticket.status)
+        return _promised(found, ticket) if found.promises else Promised({}, {})
 
     def answered(self, ticket: Ticket, comment: Comment, now: datetime) -> None:
         """Stop what waits for an answer, or start to wait for one (rules 15, 16)."""

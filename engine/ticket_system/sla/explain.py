@@ -17,7 +17,7 @@ from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.comparison import Difference
 from ticket_system.sla.replay import Key, Replayed, Step
-from ticket_system.sla.terms import Terms, known
+from ticket_system.sla.terms import Fact, Terms, known, reclassified
 
 #: What an interval can be; only `open` counts.
 KINDS = ("open", "closed", "holiday", "paused", "stopped", "overdue")
@@ -240,10 +240,10 @@ def _marks(step: Step) -> Iterator[Mark]:
         yield Mark(step.at, "escalated", f"priority {fact.old} → {fact.new}; the promise stays", (11,))
         return
     if before.target_seconds != after.target_seconds:
-        text = (
-            f"{_length(before.target_seconds)} → {_length(after.target_seconds)}, by priority {fact.old} → {fact.new}"
-        )
+        text = f"{_length(before.target_seconds)} → {_length(after.target_seconds)}, by {_cause(fact)}"
         yield Mark(step.at, "re-targeted", text, (10,))
+    elif before.policy != after.policy:
+        yield Mark(step.at, "re-targeted", f"policy {before.policy} → {after.policy}, by {_cause(fact)}", (10, 17))
     if after.breached_at is not None and before.breached_at is None:
         found = "" if after.detected_at else "; no scan has found it yet"
         if after.cause == "retarget":
@@ -258,6 +258,8 @@ def _moved(step: Step) -> Iterator[Mark]:
     before, after, fact = step.before, step.after, step.fact
     old, new = _mode(before) if before else "", _mode(after)
     moved = f"{fact.old} → {fact.new}" if fact.kind == "status" else fact.kind
+    if fact.kind == "classified":
+        moved = _cause(fact)
     if after.state is ClockState.CANCELLED and before and before.state is not ClockState.CANCELLED:
         yield Mark(step.at, "cancelled", f"{moved}; counts nowhere", (20,))
     elif new == "stopped" and old != "stopped":
@@ -269,6 +271,11 @@ def _moved(step: Step) -> Iterator[Mark]:
         yield Mark(step.at, "paused", moved, (12,))
     elif old == "paused" and new == "open":
         yield Mark(step.at, "resumed", moved, (12,))
+
+
+def _cause(fact: Fact) -> str:
+    """Say what a promise was made anew for."""
+    return reclassified(fact.old, fact.new) if fact.kind == "classified" else f"priority {fact.old} → {fact.new}"
 
 
 def _length(seconds: int) -> str:

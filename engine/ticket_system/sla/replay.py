@@ -77,6 +77,9 @@ def _follow(told: Replayed, fact: Fact, terms: TermsOf) -> None:
             _move(told, fact)
         case "priority":
             _promise(told, fact, terms)
+        case "classified":
+            if promises(fact) is not None:  # otherwise no clock was moved
+                _promise(told, fact, terms)
         case "escalated":
             _escalate(told, fact, terms)
         case "breached":

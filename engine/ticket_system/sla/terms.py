@@ -126,6 +126,16 @@ def promised(fact: Fact, target: str, terms: Terms) -> timedelta | None:
     return timedelta(hours=hours) if isinstance(hours, int) else None
 
 
+def reclassified(old: str | None, new: str | None) -> str:
+    """Say which fields a ticket was given anew, as an event of the kind `classified` tells it."""
+    before = known(old)
+    return ", ".join(f"{what} {_said(before.get(what))} → {_said(value)}" for what, value in known(new).items())
+
+
+def _said(value: Any) -> str:
+    return " + ".join(map(str, value)) or "none" if isinstance(value, list) else str(value or "none")
+
+
 def known(text: str | None) -> Mapping[str, Any]:
     """Read the JSON object of an event; whatever else stands there tells nothing."""
     # Most tickets are opened with one of a few: the same text over and over.
