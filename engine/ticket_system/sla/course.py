@@ -185,7 +185,9 @@ class Course:
         terms = self._terms_for(clock.rules, policy, clock.target)
         found.policies[clock.target] = policy.name
         moved = clock_rules.retarget(clock, timedelta(seconds=seconds), now, terms.calendar)
-        found.changes += _changed([Changed(clock, replace(moved, policy=policy.name), terms)])
+        if moved.policy != policy.name:
+            moved = replace(moved, policy=policy.name)
+        found.changes += _changed([Changed(clock, moved, terms)])
 
     def _begin(
         self,
@@ -287,4 +289,4 @@ def _seconds(policy: Policy, target: str, priority: int, resolution: int | None 
 
 
 def _changed(changes: Iterable[Changed]) -> list[Changed]:
-    return [one for one in changes if one.after != one.before]
+    return [one for one in changes if one.after is not one.before and one.after != one.before]
