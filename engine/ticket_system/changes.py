@@ -7,6 +7,8 @@ transaction: either all of it is kept, or nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,20 +18,23 @@ from sqlalchemy import exc
 from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, TicketNotFound
 from ticket_system.promises import Promises
 from ticket_system.rulebook import Rulebook
-from ticket_system.sla.alarms import Alarm
 from ticket_system.sla.clocks import Clock
-from ticket_system.sla.policies import DEFAULT_POLICY, Level, Policy, step_up
+from ticket_system.sla.course import Changed
+from ticket_system.sla.policies import DEFAULT_POLICY, Facts, Level, Policy, step_up
 from ticket_system.storage import alarms, events, sweeps, tickets
 from ticket_system.storage.events import Event
 from ticket_system.tickets import (
     ACTIVE_STATUSES,
+    LEAVE,
     MAX_HOURS,
     STATUS_FLOW,
     Comment,
+    Leave,
     Ticket,
     check_comment,
     check_moment,
     check_name,
+    check_tags,
     check_text,
     check_ticket,
     check_whole,
@@ -58,19 +63,19 @@ class Changes:
     def create(self, *new: Ticket) -> None:
         """Store tickets, start their clocks (rule 13), and put each clock on its ticket."""
         now = utc_now()
-        started: list[tuple[Clock, list[Alarm]]] = []
+        started: list[tuple[Ticket, Changed]] = []
         for ticket in new:
             check_ticket(ticket, now)
-            started += self._promises.opened(ticket)
+            started += [(ticket, one) for one in self._promises.opened(ticket)]
         try:
             tickets.insert(self.connection, *new)
         except exc.IntegrityError as error:
             taken = new[0].id if len(new) == 1 else "one of these tickets"
             raise DuplicateTicket(taken) from error
-        self._promises.store(started)
+        self._promises.add(started)
         promised: dict[str, list[Clock]] = {}
-        for clock, _ in started:
-            promised.setdefault(clock.ticket_id, []).append(clock)
+        for ticket, one in started:
+            promised.setdefault(ticket.id, []).append(one.after)
         version, _ = self.rules.current(self.connection)
         told = (events.opened(ticket, promised.get(ticket.id, ()), version) for ticket in new)
         events.append(self.connection, *told)
@@ -150,6 +155,44 @@ class Changes:
                 detail=events.detail(**told),
             ),
         )
+        return True
+
+    def reclassify(
+        self,
+        ticket_id: str,
+        *,
+        customer: str | Leave | None = LEAVE,
+        plan: str | Leave | None = LEAVE,
+        group: str | Leave | None = LEAVE,
+        tags: Collection[str] | Leave | None = LEAVE,
+        actor: str = "system",
+        now: datetime | None = None,
+    ) -> bool:
+        """Change what else a policy may be chosen by, and the promise where one looks at it (rules 10, 17).
+
+        None clears a field. False when the ticket is not there; what stays as it was is no change.
+        """
+        check_name("author", actor)
+        given = {"customer": customer, "plan": plan, "group": group}
+        values: dict[str, Any] = {
+            what: None if value is None else check_name(what, value)
+            for what, value in given.items()
+            if value is not LEAVE
+        }
+        if tags is not LEAVE:
+            values["tags"] = [] if tags is None else check_tags(tags)
+        ticket, now = self._lock(ticket_id, now)
+        if ticket is None:
+            return False
+        new = {what: value for what, value in values.items() if value != getattr(ticket, what)}
+        if not new:
+            return True
+        promised = self._promises.reclassified(ticket, Facts.of(replace(ticket, **new)), now)
+        tickets.update(self.connection, ticket_id, updated_at=now, **new, **promised.columns)
+        old = {what: getattr(ticket, what) for what in new}
+        detail = events.detail(**promised.detail) if promised.detail else None
+        told = (events.detail(**old), events.detail(**new))
+        events.append(self.connection, Event(ticket_id, now, "classified", actor, *told, detail=detail))
         return True
 
     def escalate(self, ticket_id: str, reason: str = "", *, actor: str = "system", now: datetime | None = None) -> bool:
@@ -282,10 +325,9 @@ class Changes:
         events.append(self.connection, Event(ticket.id, now, "status", actor, old=ticket.status, new=status))
 
     def _reprice(self, ticket: Ticket, priority: int, hours: int | None, now: datetime) -> dict[str, Any]:
-        told = self._promises.repriced(ticket, priority, hours, now)
-        hours = told["sla_hours"]
-        tickets.update(self.connection, ticket.id, priority=priority, sla_hours=hours, updated_at=now)
-        return told
+        promised = self._promises.repriced(ticket, priority, hours, now)
+        tickets.update(self.connection, ticket.id, priority=priority, updated_at=now, **promised.columns)
+        return promised.detail
 
     def _remark(self, ticket_id: str, author: str, body: str, now: datetime) -> None:
         comment = Comment(ticket_id, author, body, created_at=now, is_internal=True)

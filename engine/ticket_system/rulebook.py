@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from ticket_system.errors import PolicyError
-from ticket_system.sla import terms as told_terms
 from ticket_system.sla.alarms import BUILT_IN_STEPS, Step, unnumbered
 from ticket_system.sla.books import PolicyBook
-from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 from ticket_system.sla.clocks import Clock
 from ticket_system.sla.policies import (
     ASSIGNEE_OR_DESK,
@@ -22,29 +20,15 @@ from ticket_system.sla.policies import (
     DEFAULT_CHAIN,
     DEFAULT_POLICY,
     NO_SLA,
-    Facts,
     Level,
     Policy,
 )
-from ticket_system.sla.terms import TermsOf
+from ticket_system.sla.terms import Terms, TermsOf, terms_for, terms_of, under
 from ticket_system.storage import alarms, rules
 from ticket_system.storage.outbox import GROUP, MAIL
-from ticket_system.tickets import Ticket
 
 #: How long a program may go on with the rules it knows after others were put in force elsewhere, in seconds.
 REFRESH_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What one clock runs under."""
-
-    version: int | None
-    policy: Policy
-    calendar: Calendar
-    #: Promised seconds of open time, by priority; one that is missing is not promised.
-    seconds: Mapping[int, int]
-    pausing: frozenset[str]
 
 
 class Rulebook:
@@ -83,26 +67,13 @@ class Rulebook:
                 self._books[version] = found
         return found
 
-    def promises(self, connection: sa.Connection, ticket: Ticket) -> dict[str, Terms]:
-        """Return what is promised for a ticket as it stands, by target; nothing for "no SLA" (rule 17)."""
-        version, book = self.current(connection)
-        policy = book.pick(Facts.of(ticket))
-        return {target: terms for target in policy.targets if (terms := self._terms(version, book, policy, target))}
-
     def of(self, connection: sa.Connection, clock: Clock) -> Terms:
         """Return what a clock runs under."""
-        book = self.book(connection, clock.rules)
-        # The rules built in are one policy, which another program may have called by another name.
-        named = (one for one in book.policies if clock.rules is None or one.name == clock.policy)
-        terms = self._terms(clock.rules, book, next(named, NO_SLA), clock.target)
-        if terms is None:
-            raise PolicyError(f"version {clock.rules} of the rules promises no {clock.target} under {clock.policy!r}")
-        return terms
+        return terms_of(self.book(connection, clock.rules), clock)
 
-    def chosen_anew(self, connection: sa.Connection, clock: Clock, ticket: Ticket) -> Terms | None:
-        """Return what the rules that a clock started with promise for its ticket as it is now; None: nothing."""
-        book = self.book(connection, clock.rules)
-        return self._terms(clock.rules, book, book.pick(Facts.of(ticket)), clock.target)
+    def within(self, connection: sa.Connection) -> Within:
+        """Return what the course of a clock asks for the rules (`sla.terms.Rules`)."""
+        return Within(self, connection)
 
     def steps(self, connection: sa.Connection, clock: Clock, opened_at: datetime) -> tuple[Step, ...]:
         """Return the warnings and levels of a clock's policy, as pinned (rule 22); none for a ticket too old (23)."""
@@ -142,29 +113,30 @@ class Rulebook:
             self.book(connection, version)
         books = dict(self._books)
 
-        def told(target: str, name: str, version: int | None) -> told_terms.Terms:
+        def told(target: str, name: str, version: int | None) -> Terms:
             if version is None:
                 return built_in(target, name, version)
             book = books[version]
             policy = next((one for one in book.policies if one.name == name), NO_SLA)
-            rule, calendar = policy.targets.get(target), book.calendar(policy, target)
-            return told_terms.Terms(
-                policy.name,
-                None if calendar == AROUND_THE_CLOCK else calendar,
-                rule.pausing if rule else frozenset(),
-                policy.hours,
-                policy.reopen,
-                policy.without_response,
-            )
+            return terms_for(book, version, policy, target)
 
-        built_in = told_terms.under(self.built_in)
+        built_in = under(self.built_in)
         return told
 
-    def _terms(self, version: int | None, book: PolicyBook, policy: Policy, target: str) -> Terms | None:
-        rule = policy.targets.get(target)
-        if rule is None:
-            return None
-        return Terms(version, policy, book.calendars[rule.calendar], rule.seconds, rule.pausing)
+
+class Within(NamedTuple):
+    """The rules of a database, as one transaction reads them."""
+
+    rulebook: Rulebook
+    connection: sa.Connection
+
+    def in_force(self) -> tuple[int | None, PolicyBook]:
+        """Return the rules in force, and their version; None: those built in."""
+        return self.rulebook.current(self.connection)
+
+    def of_version(self, version: int | None) -> PolicyBook:
+        """Return the rules of a version."""
+        return self.rulebook.book(self.connection, version)
 
 
 def destination(recipient: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from ticket_system.sla.replay import replay
 from ticket_system.storage import alarms, audits, clocks, events, reports, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.events import Event
-from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket, check_status, check_whole
+from ticket_system.tickets import LEAVE, PRIORITY_LABELS, Comment, Leave, Ticket, check_status, check_whole
 
 
 class TicketSystem:
@@ -84,6 +84,32 @@ class TicketSystem:
         """Move a ticket along STATUS_FLOW; a note becomes an internal comment. False when the ticket is unknown."""
         with self.database.write() as connection:
             return self._changes(connection).set_status(ticket_id, status, actor=author, note=note)
+
+    def update_ticket(
+        self,
+        ticket_id: str,
+        *,
+        priority: int | Leave = LEAVE,
+        customer: str | Leave | None = LEAVE,
+        plan: str | Leave | None = LEAVE,
+        group: str | Leave | None = LEAVE,
+        tags: Collection[str] | Leave | None = LEAVE,
+        author: str = "system",
+    ) -> bool:
+        """Change what a policy may be chosen by; None clears a field, what is not named stays. False: no such ticket.
+
+        Where the rules of the ticket look at it, its deadlines move with the promise, which may put them into the
+        past: then they are breached at this moment (rules 10, 17).
+        """
+        with self.database.write() as connection:
+            changes = self._changes(connection)
+            known = changes.reclassify(ticket_id, customer=customer, plan=plan, group=group, tags=tags, actor=author)
+            if known and priority is not LEAVE:
+                check_whole("priority", priority, 1, 4)
+                ticket = tickets.get(connection, ticket_id)
+                if ticket is not None and ticket.priority != priority:
+                    changes.set_priority(ticket_id, priority, actor=author)
+            return known
 
     def escalate(self, ticket_id: str, reason: str = "") -> bool:
         """Raise the priority one step, with its SLA hours and deadline (rule 10). False when the ticket is unknown.

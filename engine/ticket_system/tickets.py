@@ -6,8 +6,8 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING
+from enum import Enum, IntEnum, StrEnum
+from typing import TYPE_CHECKING, Final
 
 from ticket_system.errors import InvalidTicket, shown
 
@@ -36,6 +36,14 @@ class Priority(IntEnum):
     MEDIUM = 3
     LOW = 4
 
+
+class Leave(Enum):
+    """Said of a field in a change: it stays as it is. None would clear it."""
+
+    AS_IT_IS = "as it is"
+
+
+LEAVE: Final = Leave.AS_IT_IS
 
 #: Resolution targets in hours, by priority.
 DEFAULT_SLA: dict[int, int] = {1: 4, 2: 24, 3: 72, 4: 168}
@@ -194,6 +202,13 @@ def check_moment(what: str, value: object) -> datetime:
         raise InvalidTicket(f"{what} lies outside the years 1 to 9999 in UTC") from error
 
 
+def check_tags(value: object) -> list[str]:
+    """Return tags as a list, or raise InvalidTicket."""
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise InvalidTicket(f"tags must be a list of texts, not {type(value).__name__}")
+    return [check_name("a tag", tag) for tag in value]
+
+
 def check_ticket(ticket: Ticket, now: datetime) -> None:
     """Bring a ticket into its stored form in place, or raise InvalidTicket and leave it alone."""
     check_name("id", ticket.id, limit=200)
@@ -206,9 +221,7 @@ def check_ticket(ticket: Ticket, now: datetime) -> None:
     priority = check_whole("priority", ticket.priority, 1, 4)
     hours = check_whole("sla_hours", ticket.sla_hours, 1, MAX_HOURS)
     status = check_status(ticket.status)
-    if not isinstance(ticket.tags, list | tuple | set | frozenset):
-        raise InvalidTicket(f"tags must be a list of texts, not {type(ticket.tags).__name__}")
-    tags = [check_name("a tag", tag) for tag in ticket.tags]
+    tags = check_tags(ticket.tags)
     created_at = check_moment("created_at", ticket.created_at)
     updated_at = check_moment("updated_at", ticket.updated_at)
     resolved_at = None if ticket.resolved_at is None else check_moment("resolved_at", ticket.resolved_at)

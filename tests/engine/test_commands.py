@@ -104,6 +104,39 @@ class TestADayAtTheDesk:
         assert run("list").out == "The queue is empty.\n"
         assert [one["id"] for one in run("list", "--status", "resolved", "--json").json] == [ticket_id]
 
+    def test_what_a_policy_is_chosen_by_can_be_set_afterwards(self, run: Run) -> None:
+        run("create", "Slow", "--id", "A", "--priority", "low", "--requester", "ada", "--tag", "web")
+        done = run("set", "A", "--priority", "high", "--plan", "gold", "--tag", "eu", "--tag", "vip", "--author", "bo")
+        assert done.out == "A has plan gold, priority high, tags eu + vip.\n"
+        told = run("set", "A", "--priority", "2", "--plan", "", "--customer", "acme", "--no-tags", "--json").json
+        assert (told["priority"], told["plan"], told["customer"], told["tags"]) == (2, None, "acme", [])
+        shown = run("show", "A").out
+        for line in (
+            "priority   high, 24 hours",
+            "customer   acme",
+            "bo  changed plan none → gold, tags web → eu + vip\n",
+            "bo  changed the priority: low → high",
+            "changed customer none → acme, plan gold → none, tags eu + vip → none\n",
+        ):
+            assert line in shown
+        assert shown.count("changed the priority") == 1
+
+    @pytest.mark.parametrize(
+        ("words", "status", "message"),
+        (
+            (("A",), 2, "give what to set: --priority, --customer, --plan, --group, --tag or --no-tags"),
+            (("A", "--tag", "x", "--no-tags"), 2, "give either --tag or --no-tags"),
+            (("A", "--priority", "huge"), 2, "huge"),
+            (("A", "--group", "two\nlines"), 2, "group must be one line"),
+            (("B", "--group", "emea"), 3, "B"),
+        ),
+    )
+    def test_what_cannot_be_set_is_told(self, run: Run, words: tuple[str, ...], status: int, message: str) -> None:
+        run("create", "Slow", "--id", "A", "--requester", "ada")
+        refused = run("set", *words)
+        assert (refused.status, refused.out) == (status, "")
+        assert message in one_line(refused.err)
+
     def test_the_queue_is_a_table_that_scripts_can_cut(self, run: Run) -> None:
         run("create", "Slow\tly", "--priority", "low", "--requester", "ada")
         assert run("list").out == "The queue is empty.\n", "a title with a tab is refused"

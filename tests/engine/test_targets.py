@@ -1,81 +1,16 @@
 """Three promises on one ticket: when each starts, what stops it, under whose rules. Each test names its rule."""
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.support.factories import a_comment, a_ticket
-from ticket_system import PolicyError, Ticket, TicketSystem, monitor, outbox
-from ticket_system.audit import audit_clocks
+from tests.support.factories import a_ticket
+from tests.support.promises import HOUR, MONDAY, Desk, a_policy, at, promise
+from ticket_system import PolicyError, monitor, outbox
 from ticket_system.changes import Changes
-from ticket_system.sla.books import PolicyBook
-from ticket_system.sla.calendars import Calendar, Hours
-from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, Clock, ClockState
-from ticket_system.sla.policies import DEFAULT_CHAIN, Level, Match, Policy, TargetRule, Warn, by_hours
-from ticket_system.storage import clocks
-
-HOUR = 3600
-OFFICE = Calendar("office", ZoneInfo("Europe/Berlin"), dict.fromkeys(range(5), (Hours.of(time(9), time(17)),)))
-#: A Monday, nine o'clock in Berlin.
-MONDAY = datetime(2026, 6, 1, 7, tzinfo=UTC)
-
-
-def at(hours: float) -> datetime:
-    return MONDAY + timedelta(hours=hours)
-
-
-def promise(hours: float, *, calendar: str = "office", pausing: frozenset[str] = frozenset({"on_hold"})) -> TargetRule:
-    return TargetRule(dict.fromkeys(range(1, 5), int(hours * HOUR)), calendar, pausing)
-
-
-def a_policy(**changes: Any) -> Policy:
-    targets = {
-        FIRST_RESPONSE: promise(1, pausing=frozenset()),
-        NEXT_RESPONSE: promise(2),
-        RESOLUTION: promise(10),
-    }
-    return Policy(**{"name": "office hours", "targets": targets} | changes)
-
-
-Change = Callable[..., Any]
-
-
-class Desk:
-    """A system whose changes are told when they happen."""
-
-    def __init__(self, system: TicketSystem) -> None:
-        self.system = system
-
-    def promises(self, *policies: Policy) -> int:
-        return self.system.put_in_force(PolicyBook(policies, {"office": OFFICE}), actor="lead")
-
-    def opens(self, **changes: Any) -> Ticket:
-        # What was put in force is known at once to the program that did it, and soon to others.
-        return self.system.create_ticket(a_ticket(id="t", created_at=MONDAY, **changes))
-
-    def does(self, verb: str, *words: Any, hours: float, **more: Any) -> Any:
-        with self.system.database.write() as connection:
-            return getattr(Changes(connection, self.system.rules), verb)(*words, now=at(hours), **more)
-
-    def says(self, author: str, *, hours: float, **more: Any) -> None:
-        self.does("comment", a_comment("t", author=author, **more), hours=hours)
-
-    def clock(self, target: str, cycle: int = 1) -> Clock:
-        return self.clocks()[target, cycle]
-
-    def clocks(self) -> dict[tuple[str, int], Clock]:
-        with self.system.database.write() as connection:
-            return {(clock.target, clock.cycle): clock for clock in clocks.lock(connection, "t")}
-
-
-@pytest.fixture
-def desk(system: TicketSystem) -> Iterator[Desk]:
-    """A desk; whatever happened at it, its clocks are in the end what its events alone make of them (rule 27)."""
-    yield Desk(system)
-    assert audit_clocks(system.database, everything=True).differences == []
+from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, ClockState
+from ticket_system.sla.policies import DEFAULT_CHAIN, Level, Match, Policy, Warn, by_hours
 
 
 def test_open_hours_alone_count_and_the_calendar_reaches_the_ticket(desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -128,6 +128,9 @@ def show(
         "requester": ticket.requester,
         "assignee": ticket.assignee or "nobody",
         "tags": ", ".join(ticket.tags),
+        "customer": ticket.customer,
+        "plan": ticket.plan,
+        "group": ticket.group,
         "opened": at(ticket.created_at, zone),
         "resolved": at(ticket.resolved_at, zone) if ticket.resolved_at else "",
         "due": f"{at(ticket.sla_deadline(), zone)} ({_due(ticket)})" if ticket.clock else "no clock runs for it",
@@ -174,6 +177,39 @@ def status(
             raise TicketNotFound(ticket_id)
         ticket = system.get_ticket(ticket_id)
     _confirm(ticket, f"{ticket_id} is {new}.", as_json=as_json)
+
+
+def set_fields(
+    ticket_id: TicketId,
+    priority: PriorityOption = None,
+    customer: Annotated[str | None, typer.Option(metavar="NAME", help="Whose ticket it is; '' for nobody's.")] = None,
+    plan: Annotated[str | None, typer.Option(metavar="NAME", help="What they pay for; '' for no plan.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Who works on it; '' for no group.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="In place of all its tags; may be given several times.")
+    ] = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Take all its tags away.")] = False,
+    author: AuthorOption = "",
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Change what a policy may be chosen by; where one looks at it, the promise and its deadline change with it."""
+    if tag and no_tags:
+        raise InvalidTicket("give either --tag or --no-tags")
+    named = {"customer": customer, "plan": plan, "group": group}
+    fields: dict[str, Any] = {what: value or None for what, value in named.items() if value is not None}
+    fields |= {"priority": priority_of(priority)} if priority is not None else {}
+    fields |= {"tags": tag or []} if tag or no_tags else {}
+    if not fields:
+        raise InvalidTicket("give what to set: --priority, --customer, --plan, --group, --tag or --no-tags")
+    with open_system(database) as system:
+        if not system.update_ticket(ticket_id, **fields, author=author or login_name()):
+            raise TicketNotFound(ticket_id)
+        ticket = system.get_ticket(ticket_id)
+    told = fields | ({"priority": PRIORITY_LABELS[fields["priority"]]} if "priority" in fields else {})
+    told |= {"tags": " + ".join(fields["tags"])} if "tags" in fields else {}
+    sentence = ", ".join(f"{what} {value or 'none'}" for what, value in told.items())
+    _confirm(ticket, f"{ticket_id} has {sentence}.", as_json=as_json)
 
 
 def comment(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ticket_system.commands.terminal import at
 from ticket_system.exports import ticket_as_json
+from ticket_system.sla.terms import reclassified
 from ticket_system.storage.events import Event
 from ticket_system.tickets import PRIORITY_LABELS, Comment, Ticket
 
@@ -55,6 +56,7 @@ def _sentence(event: Event) -> str:
         "assigned": f"assigned it to {new or 'nobody'}" + (f" (before: {old})" if old else ""),
         "status": f"moved it: {old} → {new}" + (f" ({note})" if note else ""),
         "priority": f"changed the priority: {steps}",
+        "classified": f"changed {reclassified(event.old, event.new)}",
         "escalated": f"escalated it: {steps if new else 'somebody is called'}" + (f": {note}" if note else ""),
         "warned": f"warned ({note})",
         "collapsed": f"kept an alarm back ({note})",

@@ -13,11 +13,11 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 from ticket_system.sla import clocks as rules
-from ticket_system.sla.calendars import Calendar
+from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.comparison import Difference
 from ticket_system.sla.replay import Key, Replayed, Step
-from ticket_system.sla.terms import Fact, Terms, known
+from ticket_system.sla.terms import Fact, Terms, known, reclassified
 
 #: What the sweep writes behind an alarm that it passed over.
 _PASSED_OVER = ": passed over, a more urgent one was due"
@@ -86,8 +86,8 @@ def as_json(found: Explanation, now: datetime, differs: Iterable[Difference] = (
         "target": clock.target,
         "cycle": clock.cycle,
         "state": rules.settle(clock, now).state.value,
-        "policy": terms.policy,
-        "calendar": terms.calendar.name if terms.calendar else None,
+        "policy": terms.policy.name,
+        "calendar": None if terms.calendar == AROUND_THE_CLOCK else terms.calendar.name,
         "target_seconds": clock.target_seconds,
         "paused_seconds": clock.paused_for.total_seconds(),
         "remaining_seconds": clock.remaining.total_seconds() if clock.remaining is not None else None,
@@ -176,14 +176,14 @@ def _moment(step: Step) -> datetime:
     return step.after.breached_at if newly and step.after.breached_at and not step.after.stopped_at else step.at
 
 
-def _pieces(phase: _Phase, calendar: Calendar | None) -> Iterator[Interval]:
+def _pieces(phase: _Phase, calendar: Calendar) -> Iterator[Interval]:
     start, end, mode, step = phase
     if start >= end:
         return
     if mode != "open":
         yield Interval(start, end, mode, *_BEHIND[mode](step), counted=timedelta(0))
         return
-    if calendar is None:
+    if calendar == AROUND_THE_CLOCK:
         yield Interval(start, end, "open", "counts around the clock", (2,), timedelta(0))
         return
     at = start
@@ -243,10 +243,10 @@ def _marks(step: Step) -> Iterator[Mark]:
         yield _alarm(fact)
         return
     if before.target_seconds != after.target_seconds:
-        text = (
-            f"{_length(before.target_seconds)} → {_length(after.target_seconds)}, by priority {fact.old} → {fact.new}"
-        )
+        text = f"{_length(before.target_seconds)} → {_length(after.target_seconds)}, by {_cause(fact)}"
         yield Mark(step.at, "re-targeted", text, (10,))
+    elif before.policy != after.policy:
+        yield Mark(step.at, "re-targeted", f"policy {before.policy} → {after.policy}, by {_cause(fact)}", (10, 17))
     if after.breached_at is not None and before.breached_at is None:
         found = "" if after.detected_at else "; no scan has found it yet"
         if after.cause == "retarget":
@@ -282,6 +282,8 @@ def _moved(step: Step) -> Iterator[Mark]:
     before, after, fact = step.before, step.after, step.fact
     old, new = _mode(before) if before else "", _mode(after)
     moved = f"{fact.old} → {fact.new}" if fact.kind == "status" else fact.kind
+    if fact.kind == "classified":
+        moved = _cause(fact)
     if after.state is ClockState.CANCELLED and before and before.state is not ClockState.CANCELLED:
         yield Mark(step.at, "cancelled", f"{moved}; counts nowhere", (20,))
     elif new == "stopped" and old != "stopped":
@@ -293,6 +295,11 @@ def _moved(step: Step) -> Iterator[Mark]:
         yield Mark(step.at, "paused", moved, (12,))
     elif old == "paused" and new == "open":
         yield Mark(step.at, "resumed", moved, (12,))
+
+
+def _cause(fact: Fact) -> str:
+    """Say what a promise was made anew for."""
+    return reclassified(fact.old, fact.new) if fact.kind == "classified" else f"priority {fact.old} → {fact.new}"
 
 
 def _length(seconds: int) -> str:

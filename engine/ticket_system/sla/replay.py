@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 from ticket_system.sla import clocks as rules
-from ticket_system.sla.calendars import AROUND_THE_CLOCK
 from ticket_system.sla.clocks import Clock, ClockState
 from ticket_system.sla.terms import BUILT_IN, Fact, Terms, TermsOf, known, promised, promises
 from ticket_system.tickets import ACTIVE_STATUSES, STATUS_FLOW
@@ -79,6 +78,9 @@ def _follow(told: Replayed, fact: Fact, terms: TermsOf) -> None:
             _move(told, fact)
         case "priority" | "escalated" if fact.key is None:
             _promise(told, fact, terms)
+        case "classified":
+            if promises(fact) is not None:  # otherwise no clock was moved
+                _promise(told, fact, terms)
         case "breached":
             _breach(told, fact)
         case "warned" | "escalated" | "collapsed" | "acknowledged" | "rearmed":
@@ -121,10 +123,8 @@ def _begin(told: Replayed, fact: Fact, target: str, cycle: int, terms: Terms, fa
         return
     # A reopened ticket starts its new cycle in the status that it is about to have.
     paused = facts.get("status", told.status) in terms.pausing
-    clock = rules.start(
-        told.ticket_id, fact.at, span, terms.calendar or AROUND_THE_CLOCK, target=target, cycle=cycle, paused=paused
-    )
-    clock = replace(clock, policy=terms.policy, rules=facts.get("rules"))
+    clock = rules.start(told.ticket_id, fact.at, span, terms.calendar, target=target, cycle=cycle, paused=paused)
+    clock = replace(clock, policy=terms.policy.name, rules=facts.get("rules"))
     told.terms[clock.target, clock.cycle] = terms
     _put(told, fact, fact.at, None, clock)
 
@@ -135,7 +135,7 @@ def _answer(told: Replayed, fact: Fact) -> None:
         return
     for key, clock in _newest(told).items():
         if clock.target != rules.RESOLUTION and clock.stopped_at is None:
-            _put(told, fact, fact.at, clock, rules.stop(clock, fact.at, told.terms[key].calendar or AROUND_THE_CLOCK))
+            _put(told, fact, fact.at, clock, rules.stop(clock, fact.at, told.terms[key].calendar))
 
 
 def _move(told: Replayed, fact: Fact) -> None:
@@ -151,9 +151,9 @@ def _move(told: Replayed, fact: Fact) -> None:
             new,
             pausing=terms.pausing,
             now=fact.at,
-            calendar=terms.calendar or AROUND_THE_CLOCK,
-            reopens=terms.reopen == "resume",
-            without_response=terms.without_response,
+            calendar=terms.calendar,
+            reopens=terms.policy.reopen == "resume",
+            without_response=terms.policy.without_response,
         )
         _put(told, fact, fact.at, clock, after)
 
@@ -161,19 +161,20 @@ def _move(told: Replayed, fact: Fact) -> None:
 def _promise(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
     policies, named = known(fact.detail).get("policies") or {}, promises(fact)
     for key, clock in _settled(told, fact):
+        if clock.stopped_at is not None or (named is not None and clock.target not in named):
+            continue
         terms = told.terms[key]
         if clock.target in policies:
             terms = terms_of(clock.target, policies[clock.target], clock.rules)
-        calendar = terms.calendar or AROUND_THE_CLOCK
         span = promised(fact, clock.target, terms)
         if span is not None:
             told.terms[key] = terms
-            moved = rules.retarget(clock, span, fact.at, calendar)
-            _put(told, fact, fact.at, clock, replace(moved, policy=terms.policy))
+            moved = rules.retarget(clock, span, fact.at, terms.calendar)
+            _put(told, fact, fact.at, clock, replace(moved, policy=terms.policy.name))
         elif named is None:
             told.gaps.append(f"event {fact.id} ({fact.kind}) does not say what was promised")
-        elif clock.stopped_at is None:
-            _put(told, fact, fact.at, clock, rules.cancel(clock, fact.at, calendar))
+        else:
+            _put(told, fact, fact.at, clock, rules.cancel(clock, fact.at, terms.calendar))
 
 
 def _breach(told: Replayed, fact: Fact) -> None:

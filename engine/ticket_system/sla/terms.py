@@ -1,4 +1,4 @@
-"""What a clock runs under, as far as a replay of its history has to know. Pure.
+"""What a clock runs under: by the rules, and by what its history tells. Pure.
 
 The two questions that a policy answers are asked here and nowhere else in the replay, the explanation and the audit:
 `TermsOf`, which calendar and which pauses; `promised`, how long.
@@ -11,22 +11,51 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from ticket_system.errors import PolicyError
+from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import Calendar
-from ticket_system.sla.policies import DEFAULT_POLICY, Policy
+from ticket_system.sla.clocks import Clock
+from ticket_system.sla.policies import DEFAULT_POLICY, NO_SLA, Policy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Terms:
-    """The policy of one clock: its calendar (None: around the clock), its pauses, its promises by priority."""
+    """What one clock runs under."""
 
-    policy: str
-    calendar: Calendar | None
+    #: The version of the rules; None: those built in.
+    version: int | None
+    policy: Policy
+    calendar: Calendar
+    #: Promised seconds of open time, by priority; one that is missing is not promised.
+    seconds: Mapping[int, int]
     pausing: frozenset[str]
-    hours: Mapping[int, int]
-    reopen: str = "resume"
-    without_response: str = "met"
+
+
+class Rules(Protocol):
+    """Where the rules are: those in force, and those of the version that a clock started with."""
+
+    def in_force(self) -> tuple[int | None, PolicyBook]:
+        """Return what new promises are made by, and its version; None: the rules built in."""
+
+    def of_version(self, version: int | None) -> PolicyBook:
+        """Return the rules of a version."""
+
+
+class OneBook(NamedTuple):
+    """One book of policies for everything, as if it had always been in force."""
+
+    book: PolicyBook
+    version: int = 0
+
+    def in_force(self) -> tuple[int | None, PolicyBook]:
+        """Return the book."""
+        return self.version, self.book
+
+    def of_version(self, _version: int | None) -> PolicyBook:
+        """Return the book."""
+        return self.book
 
 
 class Fact(NamedTuple):
@@ -49,10 +78,27 @@ class Fact(NamedTuple):
 TermsOf: TypeAlias = Callable[[str, str, int | None], Terms]
 
 
+def terms_for(book: PolicyBook, version: int | None, policy: Policy, target: str) -> Terms:
+    """Return what a policy of a book says of a target; of one it does not promise: around the clock, no seconds."""
+    rule = policy.targets.get(target)
+    calendar = book.calendar(policy, target)
+    return Terms(version, policy, calendar, rule.seconds if rule else {}, rule.pausing if rule else frozenset())
+
+
+def terms_of(book: PolicyBook, clock: Clock) -> Terms:
+    """Return what a clock runs under by the rules that it started with; PolicyError when they know no such promise."""
+    # The rules built in are one policy, which another program may have called by another name.
+    named = (one for one in book.policies if clock.rules is None or one.name == clock.policy)
+    policy = next(named, NO_SLA)
+    if clock.target not in policy.targets:
+        raise PolicyError(f"version {clock.rules} of the rules promises no {clock.target} under {clock.policy!r}")
+    return terms_for(book, clock.rules, policy, clock.target)
+
+
 def under(policy: Policy) -> TermsOf:
-    """Every clock runs under this one policy, around the clock."""
-    terms = Terms(policy.name, None, policy.pausing, policy.hours, policy.reopen, policy.without_response)
-    return lambda _target, _policy, _rules: terms
+    """Every clock runs under this one policy."""
+    book = PolicyBook((policy,))
+    return lambda target, _policy, _rules: terms_for(book, None, policy, target)
 
 
 BUILT_IN = under(DEFAULT_POLICY)
@@ -76,8 +122,18 @@ def promised(fact: Fact, target: str, terms: Terms) -> timedelta | None:
         words = (fact.note or "").split()
         hours = int(words[0]) if words and words[0].isdecimal() else None
     if hours is None and fact.kind != "created" and (fact.new or "").isdecimal():
-        hours = terms.hours.get(int(fact.new or ""))
+        hours = terms.policy.hours.get(int(fact.new or ""))
     return timedelta(hours=hours) if isinstance(hours, int) else None
+
+
+def reclassified(old: str | None, new: str | None) -> str:
+    """Say which fields a ticket was given anew, as an event of the kind `classified` tells it."""
+    before = known(old)
+    return ", ".join(f"{what} {_said(before.get(what))} → {_said(value)}" for what, value in known(new).items())
+
+
+def _said(value: Any) -> str:
+    return " + ".join(map(str, value)) or "none" if isinstance(value, list) else str(value or "none")
 
 
 def known(text: str | None) -> Mapping[str, Any]:

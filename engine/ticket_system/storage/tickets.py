@@ -107,6 +107,11 @@ def comments_of(connection: sa.Connection, ticket_id: str, *, include_internal: 
     return [Comment(*row) for row in rows]
 
 
+def was_answered(connection: sa.Connection, ticket: Ticket) -> bool:
+    """Tell whether somebody other than the requester has said something in public (rule 15)."""
+    return connection.execute(_ANSWER, {"id": ticket.id, "requester": ticket.requester}).first() is not None
+
+
 def _ticket(row: sa.Row[Any]) -> Ticket:
     ticket = Ticket(*row[:_WIDTH])
     ticket.clock = clock_from(row[_WIDTH:])
@@ -115,6 +120,15 @@ def _ticket(row: sa.Row[Any]) -> Ticket:
 
 _INSERT = sa.insert(tickets)
 _INSERT_COMMENT = sa.insert(comments)
+_ANSWER = (
+    sa.select(comments.c.id)
+    .where(
+        comments.c.ticket_id == sa.bindparam("id"),
+        sa.not_(comments.c.is_internal),
+        comments.c.author.not_in((sa.bindparam("requester"), "system")),
+    )
+    .limit(1)
+)
 _ONE = sa.select(*_FIELDS).where(tickets.c.id == sa.bindparam("id"))
 # NO KEY UPDATE: whoever writes a row that refers to this ticket need not wait for us.
 _look = sa.select(sa.func.min(clocks.c.next_check_at)).where(clocks.c.ticket_id == tickets.c.id).scalar_subquery()
