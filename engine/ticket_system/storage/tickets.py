@@ -107,6 +107,7 @@ def comments_of(connection: sa.Connection, ticket_id: str, *, include_internal: 
 def _ticket(row: sa.Row[Any]) -> Ticket:
     ticket = Ticket(*row[:_WIDTH])
     ticket.clock = clock_from(row[_WIDTH:])
+    ticket.is_promised = ticket.clock is not None
     return ticket
 
 
