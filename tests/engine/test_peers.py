@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from tests.support.factories import a_ticket
 from tests.support.promises import MONDAY, OFFICE, PromisingDesk, a_policy, at, promise
-from ticket_system import PolicyError, Ticket, TicketSystem, monitor
+from ticket_system import PolicyError, Ticket, TicketSystem, monitor, outbox
 from ticket_system.audit import audit_clocks
 from ticket_system.sla.calendars import Calendar, Hours
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, ClockState, pause, resume, start, stop
@@ -490,7 +490,7 @@ def test_a_verdict_is_not_frozen_by_a_first_close(desk: PromisingDesk) -> None:
 
 
 def test_an_edit_of_the_rules_moves_no_deadline_that_was_given(desk: PromisingDesk) -> None:
-    """Chatwoot, Zammad #4353, JSM, ServiceNow's repair: an edit judged anew what ran, or destroyed it. Rules 18, 19."""
+    """Chatwoot, Zammad #4353, JSM, ServiceNow's repair: an edit judged anew what ran, or destroyed it. Rule 18."""
     desk.promises(a_policy())
     desk.opens(status="in_progress")
     before = desk.clocks()
@@ -608,3 +608,14 @@ def test_a_ticket_that_changes_while_a_scan_waits_is_judged_as_it_is(desk: Promi
     assert monitor.scan_breaches(desk.system.database, now=at(2)).found == 0
     desk.moves(("in_progress", 2), ("resolved", 2.25))
     assert desk.clock().state is ClockState.MET
+
+
+def test_an_edit_of_a_calendar_wakes_nobody_up_and_touches_no_verdict(desk: PromisingDesk) -> None:
+    """Zammad and JSM count every ticket anew when a calendar is saved, decided ones too, and tell people. Rule 19."""
+    desk.promises(a_policy())
+    desk.opens(status="in_progress")
+    desk.says("grace", hours=2)
+    before = desk.clocks(), desk.breaches(), outbox.count(desk.system.database)
+    desk.promises(a_policy(), office=week("Europe/Berlin", "09:00-09:30"))
+    assert monitor.scan_breaches(desk.system.database, now=at(25)).found == 0, "due long ago by the new hours"
+    assert (desk.clocks(), desk.breaches(), outbox.count(desk.system.database)) == before
