@@ -189,8 +189,10 @@ def test_a_lower_priority_does_not_undo_a_breach(desk: PromisingDesk) -> None:
     desk.promises(a_policy(targets={RESOLUTION: promise({1: 1, 2: 2, 3: 4, 4: 80})}))
     desk.opens(priority=1)
     monitor.scan_breaches(desk.system.database, now=at(2))
+    late = desk.clock()
     desk.does("set_priority", 4, hours=3)
-    assert (desk.clock().state, desk.clock().breached_at) == (ClockState.BREACHED, at(1))
+    assert (late.state, late.breached_at) == (ClockState.BREACHED, at(1))
+    assert desk.clock() == late, "its deadline is the one it was missed by"
     assert len(desk.breaches()) == 1
 
 
