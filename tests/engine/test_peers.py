@@ -475,6 +475,7 @@ def test_a_reopened_ticket_does_as_its_policy_says(
         assert desk.clocks() == {(RESOLUTION, 1): first}
     else:
         assert (newest.state, newest.due_at) == (ClockState.RUNNING, at(due))
+        assert newest.paused_for == (2 * HOUR if reopen == "resume" else timedelta(0)), "kept for the next promise"
     if reopen != "resume":
         assert desk.clock(RESOLUTION, 1) == first, "records of earlier cycles never change"
 
