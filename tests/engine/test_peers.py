@@ -197,7 +197,7 @@ def test_a_lower_priority_does_not_undo_a_breach(desk: PromisingDesk) -> None:
 
 
 def test_a_pause_after_the_breach_changes_nothing_about_it(desk: PromisingDesk) -> None:
-    """Zendesk's and JSM's retroactive pauses, GLPI: a pause could take a breach away again. Rule 9."""
+    """ServiceNow: a retroactive pause can take a breach away again. Rule 9."""
     desk.promises(a_policy(targets={RESOLUTION: promise(1)}))
     desk.opens()
     desk.moves(("on_hold", 2), ("in_progress", 30), ("resolved", 31))
@@ -446,7 +446,7 @@ def test_resolving_ends_the_wait_for_an_answer(desk: PromisingDesk) -> None:
 
 
 def test_a_promise_that_no_longer_applies_is_cancelled_and_a_breach_stays(desk: PromisingDesk) -> None:
-    """Zammad #534: the times of a policy that no longer matched stayed. Frappe PR #3639: a breach is a fact. Rule 9."""
+    """Frappe PR #3639: a ticket may come to have no promise, but a breach that happened is a fact. Rule 9."""
     urgent = a_policy(name="urgent", rank=1, match=Match(priorities=frozenset({1})), targets={RESOLUTION: promise(4)})
     desk.promises(urgent, Policy("nothing", rank=2, no_sla=True))
     desk.opens(priority=1)
@@ -493,7 +493,7 @@ def test_a_verdict_is_not_frozen_by_a_first_close(desk: PromisingDesk) -> None:
 
 
 def test_an_edit_of_the_rules_moves_no_deadline_that_was_given(desk: PromisingDesk) -> None:
-    """Chatwoot, Zammad #4353, JSM, ServiceNow's repair: an edit judged anew what ran, or destroyed it. Rule 18."""
+    """Chatwoot, Zammad #4353, #534, ServiceNow: an edit, or a repair after it, judged anew what ran. Rule 18."""
     desk.promises(a_policy())
     desk.opens(status="in_progress")
     before = desk.clocks()
@@ -614,7 +614,7 @@ def test_a_ticket_that_changes_while_a_scan_waits_is_judged_as_it_is(desk: Promi
 
 
 def test_an_edit_of_a_calendar_wakes_nobody_up_and_touches_no_verdict(desk: PromisingDesk) -> None:
-    """Zammad and JSM count every ticket anew when a calendar is saved, decided ones too, and tell people. Rule 19."""
+    """Zammad, JSM: an edit counts what is open anew, and what is past by the new hours is late at once. Rule 19."""
     desk.promises(a_policy())
     desk.opens(status="in_progress")
     desk.says("grace", hours=2)
