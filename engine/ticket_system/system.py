@@ -56,6 +56,7 @@ class TicketSystem:
         """Store a ticket and start its clock; InvalidTicket, and nothing stored, for a field that makes no sense."""
         with self.database.write() as connection:
             self._changes(connection).create(ticket)
+        ticket.is_promised = ticket.clock is not None
         return ticket
 
     def create_tickets(self, new: Sequence[Ticket]) -> None:
@@ -63,6 +64,8 @@ class TicketSystem:
         with self.database.write() as connection:
             if new:
                 self._changes(connection).create(*new)
+        for ticket in new:
+            ticket.is_promised = ticket.clock is not None
 
     def get_ticket(self, ticket_id: str) -> Ticket | None:
         """Return a ticket, or None."""

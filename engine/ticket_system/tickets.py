@@ -105,6 +105,8 @@ class Ticket:
     clock: Clock | None = field(default=None, repr=False, compare=False)
     #: The calendar of that clock; None: around the clock.
     calendar: Calendar | None = field(default=None, repr=False, compare=False)
+    #: Whether a resolution was promised: a stored ticket without its clock has no verdict (rules 13, 17).
+    is_promised: bool = field(default=True, repr=False, compare=False)
 
     def sla_deadline(self) -> datetime:
         """Return the instant the resolution is due; while paused, the one it would be if work resumed now."""
@@ -116,8 +118,8 @@ class Ticket:
         """Tell whether the resolution is, or was, later than promised."""
         if self.clock is not None:
             return self.clock.is_breached(utc_now())
-        if self.resolved_at is None and self.status not in ACTIVE_STATUSES:
-            return False  # done before it came here, nobody knows when (rule 13)
+        if not self.is_promised or (self.resolved_at is None and self.status not in ACTIVE_STATUSES):
+            return False  # nothing was promised (rule 17), or it was done before it came here (rule 13)
         done = self.resolved_at or utc_now()
         return as_utc(done) > self.sla_deadline()
 

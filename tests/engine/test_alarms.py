@@ -1,6 +1,5 @@
 """Warnings, chains, acknowledging, catching up: what is raised, when, to whom, and once. On every database."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,22 +7,14 @@ from typing import Any
 import pytest
 
 from tests.support.contents import everything, rows_of
-from tests.support.office import HOUR, Desk, a_policy, at, promise
+from tests.support.promises import HOUR, Desk, a_policy, at, promise
 from ticket_system import InvalidTicket, PolicyError, TicketSystem, monitor
-from ticket_system.audit import audit_clocks
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, ClockState
 from ticket_system.sla.policies import DEFAULT_CHAIN, Level, Match, Policy, Warn
 from ticket_system.storage import tables
 
 MINUTE = 60
 ONLY_RESOLUTION = {RESOLUTION: promise(4, calendar="around the clock")}
-
-
-@pytest.fixture
-def desk(system: TicketSystem) -> Iterator[Desk]:
-    """A desk; whatever happened at it, its clocks are in the end what its events alone make of them (rule 27)."""
-    yield Desk(system)
-    assert audit_clocks(system.database, everything=True).differences == []
 
 
 def chained(*levels: Level, warnings: tuple[Warn, ...] = (), **changes: Any) -> Policy:

@@ -32,6 +32,7 @@ VERBS: dict[str, Callable[[TicketSystem], object]] = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_failure_at_any_statement_leaves_nothing_half_written(system: TicketSystem, verb: str) -> None:
+    """(25): what is told outside is written with its cause, or neither is."""
     old = datetime.now(UTC) - 30 * HOUR
     system.create_ticket(a_ticket(id="old", priority=3, created_at=old))
     system.create_ticket(a_ticket_due_in(-10, id="found"))

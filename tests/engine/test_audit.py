@@ -72,6 +72,7 @@ def edits() -> dict[str, tuple[sa.Executable, set[str]]]:
 
 @pytest.mark.parametrize("name", edits())
 def test_what_was_tampered_with_is_found_explained_and_left_alone(system: TicketSystem, name: str) -> None:
+    """(27)"""
     due_in(system, 600)
     system.create_ticket(a_ticket(id="late", created_at=datetime.now(UTC) - 100 * HOUR))
     monitor.scan_breaches(system.database)
@@ -94,6 +95,7 @@ def test_a_clock_that_nobody_would_look_at_in_time_is_found(system: TicketSystem
 
 
 def test_an_event_that_was_taken_out_is_found(system: TicketSystem) -> None:
+    """(27)"""
     ticket_id = stored(system)
     for status in ("on_hold", "open", "in_progress"):
         system.update_status(ticket_id, status)

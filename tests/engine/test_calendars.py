@@ -29,6 +29,7 @@ ZONES = (
     "America/Santiago",  # changes at midnight
     "Australia/Lord_Howe",  # by half an hour
     "Pacific/Apia",  # skipped 30 December 2011
+    "Pacific/Kwajalein",  # skipped 21 August 1993
     "Asia/Kathmandu",  # +05:45
     "Africa/Casablanca",  # changes twice around Ramadan, to and from what it calls winter time
 )
@@ -44,6 +45,8 @@ ODD_DAYS = (
     date(2026, 10, 24),
     date(2026, 10, 31),
     date(2026, 12, 31),
+    date(1993, 8, 20),
+    date(2028, 2, 28),
 )
 HOLIDAYS = {day + DAY: "a day off" for day in ODD_DAYS[::2]}
 
@@ -78,8 +81,8 @@ odd_instants = st.builds(
     st.sampled_from(ODD_DAYS),
     st.integers(-1440, 4 * 1440),
 )
-instants = odd_instants | st.timedeltas(timedelta(0), timedelta(days=12_000)).map(
-    lambda gone: datetime(2005, 1, 1, tzinfo=UTC) + gone
+instants = odd_instants | st.timedeltas(timedelta(0), timedelta(days=17_500)).map(
+    lambda gone: datetime(1990, 1, 1, tzinfo=UTC) + gone
 )
 
 
@@ -139,6 +142,7 @@ def test_a_deadline_is_the_first_minute_at_which_the_walk_has_used_up_the_target
 def test_measuring_undoes_adding_and_subtracting_inverts_it(
     calendar: Calendar, start: datetime, target: timedelta
 ) -> None:
+    """(2)"""
     due = calendar.add(start, target)
     assert calendar.between(start, due) == target
     assert calendar.between(start, due - TICK) == target - TICK, "the earliest such instant (2)"
@@ -155,6 +159,7 @@ def test_measuring_undoes_adding_and_subtracting_inverts_it(
 def test_what_starts_earlier_or_is_shorter_is_never_due_later(
     calendar: Calendar, starts: list[datetime], target: timedelta
 ) -> None:
+    """(2)"""
     first, second = sorted(starts)
     assert calendar.add(first, target) <= calendar.add(second, target)
     assert calendar.add(first, target) <= calendar.add(first, target + TICK)
@@ -166,6 +171,7 @@ def test_what_starts_earlier_or_is_shorter_is_never_due_later(
 def test_always_open_is_wall_time_with_a_table_and_without(
     counted: Calendar, start: datetime, end: datetime, span: timedelta
 ) -> None:
+    """(1)"""
     for calendar in (counted, AROUND_THE_CLOCK):
         assert calendar.add(start, span) == start + span
         assert calendar.subtract(start, span) == start - span
@@ -174,6 +180,22 @@ def test_always_open_is_wall_time_with_a_table_and_without(
         assert calendar.next_opening(start) == start
         assert calendar.windows(start, end) == ([(start, end)] if start < end else [])
         assert calendar.hours_of(start.date()) == calendar.business_day() == DAY
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_over_years_open_time_is_the_sum_of_the_days_there_were(zone: str) -> None:
+    """(1, 3): by another way than a table of windows: office hours lie clear of every change of these zones."""
+    calendar = Calendar("years", ZoneInfo(zone), OFFICE, holidays)
+    start, end = (datetime(year, 1, 1, tzinfo=calendar.zone).astimezone(UTC) for year in (1992, 2032))
+    noons = {(start + hours * HOUR).astimezone(calendar.zone).date() for hours in range(0, (end - start) // HOUR, 6)}
+    there_were = sorted(day for day in noons if 1992 <= day.year < 2032)
+    skipped = {"Pacific/Apia": {date(2011, 12, 30)}, "Pacific/Kwajalein": {date(1993, 8, 21)}}.get(zone, set())
+    assert skipped.isdisjoint(there_were)
+    assert len(there_were) == (date(2032, 1, 1) - date(1992, 1, 1)).days - len(skipped), "leap days and all"
+    total = sum((7.5 * HOUR for day in there_were if day.weekday() < 5 and day not in HOLIDAYS), timedelta(0))
+    assert calendar.between(start, end) == total
+    assert calendar.add(start, total) == calendar.windows(end - 9 * DAY, end)[-1][1]
+    assert calendar.subtract(end, total) == calendar.windows(start, start + 9 * DAY)[0][0]
 
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -206,6 +228,10 @@ def test_used_up_at_closing_time_is_due_at_closing_time_and_a_tick_more_is_tomor
         ("Australia/Lord_Howe", ("00:00", "04:00"), date(2026, 4, 5), 4.5 * HOUR),
         ("Australia/Lord_Howe", ("00:00", "04:00"), date(2026, 10, 4), 3.5 * HOUR),
         ("Pacific/Apia", ("09:00", "17:00"), date(2011, 12, 30), timedelta(0)),
+        ("Pacific/Apia", ("22:00", "06:00"), date(2011, 12, 29), 8 * HOUR),  # its end is on the 31st
+        ("Pacific/Kwajalein", ("09:00", "17:00"), date(1993, 8, 21), timedelta(0)),
+        ("America/Santiago", ("22:00", "06:00"), date(2026, 9, 5), 7 * HOUR),
+        ("America/Santiago", ("22:00", "06:00"), date(2026, 4, 4), 9 * HOUR),
     ),
 )
 def test_a_missing_hour_shortens_the_day_and_a_repeated_one_counts_twice(

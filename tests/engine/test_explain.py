@@ -73,6 +73,7 @@ def lived(target: int, paused: bool, moves: list[Move]) -> Replayed:
 @settings(max_examples=300, deadline=None)
 @given(histories())
 def test_the_intervals_follow_one_another_and_come_to_the_target(history: tuple[int, bool, list[Move], int]) -> None:
+    """(26)"""
     target, paused, moves, end = history
     now = at(end)
     found = explained(lived(target, paused, moves), now)
@@ -249,6 +250,7 @@ def test_in_office_hours_what_counts_comes_to_the_target(start: int, target: int
 
 
 def test_a_weekend_is_closed_and_a_holiday_has_its_name() -> None:
+    """(26)"""
     thursday = datetime(2026, 4, 2, 15, 0, tzinfo=UTC)  # 16:00 in Lisbon
     found = explained(office_clock(thursday, timedelta(hours=3), []), thursday)
     rows: list[Any] = [(one.kind, one.reason, f"{one.end.astimezone(OFFICE.zone):%a %H:%M}") for one in found.intervals]

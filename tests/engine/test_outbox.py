@@ -68,6 +68,7 @@ def test_the_oldest_are_claimed_first_and_no_more_than_asked_for(database: Datab
 
 
 def test_a_second_message_under_a_key_is_not_written(database: Database) -> None:
+    """(25)"""
     row = one(database)
     put(database)
     assert len(rows_of(database, tables.outbox)) == 1

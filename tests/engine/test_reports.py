@@ -98,6 +98,7 @@ def counted(tickets: list[Ticket]) -> dict[str, Any]:
 def test_a_report_says_what_a_slow_count_says(
     system: TicketSystem, tickets: list[tuple[dict[str, Any], list[tuple[float, str]]]]
 ) -> None:
+    """(24)"""
     with system.database.write() as connection:
         for table in reversed(tables.metadata.sorted_tables):
             connection.execute(sa.delete(table))
@@ -157,6 +158,7 @@ def test_the_arithmetic_of_a_report() -> None:
     ("met", "breached", "rate"), ((0, 0, 0.0), (4, 1, 20.0), (0, 3, 100.0), (5, 0, 0.0), (2, 1, 33.3))
 )
 def test_the_rate_is_breached_over_decided(met: int, breached: int, rate: float) -> None:
+    """(24)"""
     figures = Figures({}, {}, 0.0, met, breached, {})
     assert report(figures, days=7, now=UNTIL)["sla_breach_rate_pct"] == rate
 

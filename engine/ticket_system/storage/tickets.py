@@ -115,6 +115,7 @@ def was_answered(connection: sa.Connection, ticket: Ticket) -> bool:
 def _ticket(row: sa.Row[Any]) -> Ticket:
     ticket = Ticket(*row[:_WIDTH])
     ticket.clock = clock_from(row[_WIDTH:])
+    ticket.is_promised = ticket.clock is not None
     return ticket
 
 
