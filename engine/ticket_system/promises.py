@@ -188,7 +188,8 @@ class Promises:
         if after.state is ClockState.PAUSED:
             return None  # what is ahead of it is planned when it goes on
         is_held = ticket.status in terms.pausing
-        if before is not None and _counted_from(before) == _counted_from(after):
+        unmoved = before is not None and _counted_from(before) == _counted_from(after)
+        if unmoved and self._quiet_until is None:
             return next_look(after, alarms.of_clock(self.connection, after), is_held=is_held)
         alarms.forget(self.connection, after)
         ahead = self._ahead(ticket, changed)

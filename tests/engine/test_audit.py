@@ -54,7 +54,7 @@ def edits() -> dict[str, tuple[sa.Executable, set[str]]]:
         "a later deadline": (sa.update(clocks).where(mine).values(due_at=datetime.now(UTC)), {"due_at"}),
         "a kinder verdict": (
             sa.update(clocks).where(mine).values(state="met", breached_at=None, detected_at=None, cause=None),
-            {"state", "breached_at", "cause", "event", "next_check_at"},
+            {"state", "breached_at", "cause", "event"},
         ),
         "another cause": (sa.update(clocks).where(mine).values(cause="retarget"), {"cause"}),
         "a promise": (sa.update(clocks).where(mine).values(target_seconds=7), {"target_seconds"}),

@@ -64,7 +64,7 @@ def test_a_deadline_passes_one_tick_after_it(now: datetime, breached: bool) -> N
         assert settled == clock
         return
     assert (settled.state, settled.breached_at, settled.detected_at) == (BREACHED, at(4), now)
-    assert (settled.cause, settled.next_check_at, settled.due_at) == ("deadline", now, at(4))
+    assert (settled.cause, settled.next_check_at, settled.due_at) == ("deadline", None, at(4))
     assert not settled.is_due(now)
     assert settle(settled, at(200)) == settled
 
@@ -159,7 +159,7 @@ def test_a_new_target_counts_from_the_start(
     assert (clock.state, clock.breached_at, clock.cause) == (state, breached_at, cause)
     if cause != "deadline":
         assert (clock.due_at, clock.target_seconds) == (at(hours), hours * 3600)
-    assert clock.next_check_at == (now if state is BREACHED else at(hours))
+    assert clock.next_check_at == (None if state is BREACHED else at(hours))
     assert clock.detected_at == (now if state is BREACHED else None)
 
 
@@ -219,7 +219,7 @@ def test_reopening_what_never_stopped_changes_nothing() -> None:
 
 def test_a_reopened_breach_is_looked_at_again() -> None:
     again = reopen(stop(settle(a_clock(), at(5)), at(6)), at(7))
-    assert (again.state, again.stopped_at, again.next_check_at) == (BREACHED, None, at(7))
+    assert (again.state, again.stopped_at, again.next_check_at) == (BREACHED, None, None)
     assert again.due_at == at(4)
 
 

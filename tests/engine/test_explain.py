@@ -97,7 +97,7 @@ def test_what_a_person_reads_of_an_eventful_life() -> None:
             (4, "status", "in_progress", "resolved"),
             (6, "status", "resolved", "open"),
             (9, "breached", "running", "breached", {"key": "t/resolution/1/breached/0/0", "recorded_at": at(9.5)}),
-            (9.5, "escalated", "2", "1", {"key": "t/resolution/1/escalated/1/0"}),
+            (9.5, "escalated", "2", "1", {"key": "t/resolution/1/escalated/1/0", "note": "resolution level 1"}),
             (10, "status", "open", "in_progress"),
             (11, "status", "in_progress", "resolved"),
         ),
@@ -121,7 +121,7 @@ def test_what_a_person_reads_of_an_eventful_life() -> None:
         (at(6), "reopened", "resolved → open; the time in between does not count", (14,)),
         (at(9), "due", "the deadline", (2,)),
         (at(9), "breached", "not done by the deadline", (5,)),
-        (at(9.5), "escalated", "priority 2 → 1; the promise stays", (11,)),
+        (at(9.5), "escalated", "level 1; priority 2 → 1, the promise stays", (11, 22)),
         (at(9.5), "detected", "the breach was found", (6,)),
         (at(11), "done late", "in_progress → resolved", (5,)),
     ]

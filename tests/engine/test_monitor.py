@@ -1,4 +1,4 @@
-"""Scans find what is late, once; escalations raise it, once; neither moves a clock. On every database."""
+"""A scan finds what is late, once, and raises it, once; it moves no clock. On every database."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from tests.support.contents import everything, rows_of
 from tests.support.factories import a_comment, a_ticket, a_ticket_due_in
 from ticket_system import Ticket, TicketSystem, monitor
 from ticket_system.changes import Changes
-from ticket_system.sla.clocks import Clock, ClockState
+from ticket_system.sla.clocks import Clock, ClockState, settle
 from ticket_system.storage import tables
 
 START = datetime(2020, 2, 29, 22, 0, tzinfo=UTC)
@@ -81,7 +81,7 @@ def test_a_breach_tells_when_it_was_and_apart_from_it_when_it_was_found(system: 
     sweep = monitor.scan_breaches(system.database, now=at(2))
     assert (sweep.found, sweep.batches, sweep.drained, sweep.slowest_seconds) == (1, 1, True, 7200.0)
     assert clock(system) == replace(
-        clock(system), state=ClockState.BREACHED, due_at=DUE, breached_at=DUE, detected_at=at(2), next_check_at=at(2),
+        clock(system), state=ClockState.BREACHED, due_at=DUE, breached_at=DUE, detected_at=at(2), next_check_at=None,
         cause="deadline",
     )  # fmt: skip
     key = "0000/resolution/1/breached/0/0"
@@ -91,7 +91,8 @@ def test_a_breach_tells_when_it_was_and_apart_from_it_when_it_was_found(system: 
     )  # fmt: skip
     [message] = rows_of(system.database, tables.outbox)
     assert message == {
-        "id": message["id"], "key": f"{key}/mail", "kind": "breach", "ticket_id": "0000", "state": "pending",
+        "id": message["id"], "key": "0000/resolution/1/escalated/1/0/mail", "kind": "escalated",
+        "ticket_id": "0000", "state": "pending",
         "attempts": 0, "created_at": at(2), "next_attempt_at": at(2), "lease": None, "error": None,
         "sent_at": None, "destination": "mail",
     }  # fmt: skip
@@ -99,7 +100,7 @@ def test_a_breach_tells_when_it_was_and_apart_from_it_when_it_was_found(system: 
 
 @pytest.mark.parametrize("kind", ("breach", "retarget"))
 def test_a_scan_writes_what_the_change_itself_would_have_written(system: TicketSystem, kind: str) -> None:
-    """The SQL of a scan and the rules in Python are two writings of one thing."""
+    """Whatever changes a ticket has first happen what a scan would have done (rule 7)."""
     due_at(system, DUE, DUE, DUE)
     change(system, "settle", "0000", now=at(1))
     change(system, "escalate", "0001", now=at(1)) if kind == "retarget" else None
@@ -116,7 +117,7 @@ def test_a_scan_writes_what_the_change_itself_would_have_written(system: TicketS
                     if name not in {"id", "recorded_at"}
                 }
                 for row in rows
-                if row.get("kind") != "escalated"
+                if row.get("kind") != "escalated" or row.get("key")
             ]
         return found
 
@@ -138,7 +139,6 @@ def test_what_does_not_run_is_not_found(system: TicketSystem) -> None:
     for status in ("on_hold", "resolved", "closed", "cancelled"):
         due_at(system, DUE, status=status, prefix=status)
     assert monitor.scan_breaches(system.database, now=at(1000)).found == 0
-    assert monitor.escalate(system.database, now=at(1000)).found == 0
 
 
 @pytest.mark.parametrize("step", (0, 1, 2), ids=("the same moment", "in pairs", "all different"))
@@ -146,10 +146,10 @@ def test_batches_leave_nobody_out(system: TicketSystem, step: int) -> None:
     for batch_size in (1, 3, 5, 10, 11):
         prefix = f"by {batch_size} "
         ids = due_at(system, *[DUE - (number * step // 2) * TICK for number in range(10)], prefix=prefix)
-        for sweep, kind in ((monitor.scan_breaches, "breached"), (monitor.escalate, "escalated")):
-            done = sweep(system.database, now=at(1), batch_size=batch_size)
-            assert (done.found, done.drained) == (10, True)
-            assert 10 // batch_size <= done.batches <= 10 // batch_size + 1
+        done = monitor.scan_breaches(system.database, now=at(1), batch_size=batch_size)
+        assert (done.found, done.breaches, done.alarms, done.drained) == (10, 10, 10, True)
+        assert 10 // batch_size <= done.batches <= 10 // batch_size + 1
+        for kind in ("breached", "escalated"):
             mine = tables.events.c.ticket_id.startswith(prefix)
             events = rows_of(system.database, tables.events, tables.events.c.kind == kind, mine)
             assert sorted(row["ticket_id"] for row in events) == ids
@@ -157,9 +157,8 @@ def test_batches_leave_nobody_out(system: TicketSystem, step: int) -> None:
 
 def test_a_scan_whose_time_is_up_says_so_and_the_next_one_goes_on(system: TicketSystem) -> None:
     ids = due_at(system, *[DUE] * 7)
-    for sweep in (monitor.scan_breaches, monitor.escalate):
-        runs = [sweep(system.database, now=at(1), batch_size=3, budget_seconds=0) for _ in range(3)]
-        assert [(run.found, run.batches, run.drained) for run in runs] == [(3, 1, False), (3, 1, False), (1, 1, True)]
+    runs = [monitor.scan_breaches(system.database, now=at(1), batch_size=3, budget_seconds=0) for _ in range(3)]
+    assert [(run.found, run.batches, run.drained) for run in runs] == [(3, 1, False), (3, 1, False), (1, 1, True)]
     assert breached(system) == {row["ticket_id"] for row in escalations(system)} == set(ids)
 
 
@@ -181,8 +180,8 @@ def test_the_past_and_the_future_can_be_scanned(system: TicketSystem) -> None:
 
 
 def test_a_scan_of_an_empty_database_finds_nothing(system: TicketSystem) -> None:
-    for sweep in (monitor.scan_breaches, monitor.escalate):
-        assert (sweep(system.database).found, sweep(system.database).drained) == (0, True)
+    sweep = monitor.scan_breaches(system.database)
+    assert (sweep.found, sweep.batches, sweep.drained) == (0, 0, True)
 
 
 def test_without_a_moment_the_present_decides(system: TicketSystem) -> None:
@@ -191,21 +190,19 @@ def test_without_a_moment_the_present_decides(system: TicketSystem) -> None:
     sweep = monitor.scan_breaches(system.database)
     assert sweep.found == 1
     assert 90 <= sweep.slowest_seconds < 120
-    assert monitor.escalate(system.database).found == 1
     assert breached(system) == {row["ticket_id"] for row in escalations(system)} == {late.id}
 
 
-# --- escalate ----------------------------------------------------------------------------------------------------
+# --- the chain built in -------------------------------------------------------------------------------------------
 
 
 def test_a_late_ticket_is_raised_one_step_and_its_clock_is_left_alone(system: TicketSystem) -> None:
     """Rule 11."""
     for before, after in ((4, 3), (3, 2), (2, 1), (1, 1)):
         [name] = due_at(system, DUE, priority=before, updated_at=START, prefix=f"{before} ")
-        monitor.scan_breaches(system.database, now=at(1))
         clock_before, ticket_before = clock(system, name), known(system, name)
-        assert monitor.escalate(system.database, now=at(2)).found == 1
-        assert clock(system, name) == replace(clock_before, next_check_at=None)
+        assert monitor.scan_breaches(system.database, now=at(2)).found == 1
+        assert clock(system, name) == settle(clock_before, at(2))
         assert known(system, name) == replace(ticket_before, priority=after, updated_at=at(2))
         assert known(system, name).sla_hours == 4
         event = escalations(system)[-1]
@@ -220,10 +217,8 @@ def test_a_late_ticket_is_raised_one_step_and_its_clock_is_left_alone(system: Ti
 def test_a_second_escalation_adds_nothing(system: TicketSystem) -> None:
     due_at(system, *[DUE] * 5, priority=4)
     monitor.scan_breaches(system.database, now=at(1))
-    monitor.escalate(system.database, now=at(1))
     before = everything(system.database)
     for _ in range(3):
-        assert monitor.escalate(system.database, now=at(1000)).found == 0
         assert monitor.scan_breaches(system.database, now=at(1000)).found == 0
     assert everything(system.database) == before
 
@@ -231,27 +226,25 @@ def test_a_second_escalation_adds_nothing(system: TicketSystem) -> None:
 def test_an_escalation_raises_nobody_but_the_late(system: TicketSystem) -> None:
     due_at(system, DUE, DUE + timedelta(hours=50), priority=3)
     monitor.scan_breaches(system.database, now=at(1))
-    monitor.escalate(system.database, now=at(1))
     assert [known(system, name).priority for name in ("0000", "0001")] == [2, 3]
 
 
 @pytest.mark.parametrize("status", ("resolved", "cancelled"))
-def test_a_ticket_that_was_done_between_scan_and_escalation_is_not_raised(system: TicketSystem, status: str) -> None:
+def test_a_ticket_that_was_done_in_time_is_not_raised(system: TicketSystem, status: str) -> None:
     due_at(system, DUE, status="in_progress" if status == "resolved" else "open", priority=3)
-    monitor.scan_breaches(system.database, now=at(1))
-    change(system, "set_status", "0000", status, now=at(2))
-    assert monitor.escalate(system.database, now=at(3)).found == 0
+    change(system, "set_status", "0000", status, now=DUE)
+    assert monitor.scan_breaches(system.database, now=at(3)).found == 0
     assert known(system).priority == 3
     assert escalations(system) == []
     assert system.get_comments("0000") == []
 
 
-def test_one_that_was_done_too_early_to_be_raised_is_raised_when_it_comes_back_late(system: TicketSystem) -> None:
+def test_one_that_was_done_in_time_is_raised_when_it_comes_back_and_gets_late(system: TicketSystem) -> None:
     due_at(system, DUE, status="in_progress", priority=3)
-    monitor.scan_breaches(system.database, now=at(1))
-    change(system, "set_status", "0000", "resolved", now=at(2))
+    change(system, "set_status", "0000", "resolved", now=at(-1))
     change(system, "set_status", "0000", "open", now=at(3))
-    assert monitor.escalate(system.database, now=at(3)).found == 1
+    assert monitor.scan_breaches(system.database, now=at(3.5)).found == 0
+    assert monitor.scan_breaches(system.database, now=at(4.5)).found == 1
     assert known(system).priority == 2
 
 
@@ -260,11 +253,10 @@ def test_a_ticket_that_comes_back_is_not_raised_twice(system: TicketSystem) -> N
     due_at(system, DUE, status="in_progress", priority=4)
     for hours in (1, 5, 9):
         monitor.scan_breaches(system.database, now=at(hours))
-        monitor.escalate(system.database, now=at(hours))
         change(system, "set_status", "0000", "resolved", now=at(hours + 1))
         change(system, "set_status", "0000", "open", now=at(hours + 2))
         change(system, "set_status", "0000", "in_progress", now=at(hours + 3))
-    monitor.escalate(system.database, now=at(99))
+    monitor.scan_breaches(system.database, now=at(99))
     assert known(system).priority == 3
     assert len(escalations(system)) == len(system.get_comments("0000")) == len(breached(system)) == 1
     assert len(rows_of(system.database, tables.outbox)) == 1
@@ -275,25 +267,22 @@ def test_a_breach_that_a_change_found_is_escalated_too(system: TicketSystem) -> 
     due_at(system, DUE, priority=3)
     change(system, "set_status", "0000", "on_hold", now=at(1))
     assert monitor.scan_breaches(system.database, now=at(2)).found == 0
-    assert monitor.escalate(system.database, now=at(2)).found == 1
     assert known(system).priority == 2
 
 
 def test_an_escalation_by_hand_does_not_replace_the_one_by_itself(system: TicketSystem) -> None:
     due_at(system, DUE, priority=4)
-    monitor.scan_breaches(system.database, now=at(1))
-    change(system, "escalate", "0000", "The board asked.", now=at(2))
-    monitor.escalate(system.database, now=at(3))
+    change(system, "escalate", "0000", "The board asked.", now=at(-3))
+    monitor.scan_breaches(system.database, now=at(99))
     assert known(system).priority == 2
     assert [row["key"] is None for row in escalations(system)] == [True, False]
-    assert clock(system).breached_at == DUE
+    assert clock(system).breached_at == at(68), "72 hours from the opening"
 
 
 def test_an_escalation_leaves_the_comments_of_people_alone(system: TicketSystem) -> None:
     due_at(system, DUE)
     change(system, "comment", a_comment("0000", created_at=START), now=START)
     monitor.scan_breaches(system.database, now=at(1))
-    monitor.escalate(system.database, now=at(1))
     assert [comment.author for comment in system.get_comments("0000")] == ["grace", "system"]
     assert len(system.get_comments("0000", include_internal=False)) == 1
 
@@ -302,8 +291,7 @@ def test_an_escalation_leaves_the_comments_of_people_alone(system: TicketSystem)
 def test_ids_of_any_kind_are_swept(system: TicketSystem, ids: Sequence[str]) -> None:
     system.create_tickets([a_ticket(id=name, created_at=START) for name in ids])
     assert monitor.scan_breaches(system.database).found == 5
-    assert monitor.escalate(system.database).found == 5
     assert breached(system) == {row["ticket_id"] for row in escalations(system)} == set(ids)
     assert {row["key"] for row in rows_of(system.database, tables.outbox)} == {
-        f"{name}/resolution/1/breached/0/0/mail" for name in ids
+        f"{name}/resolution/1/escalated/1/0/mail" for name in ids
     }

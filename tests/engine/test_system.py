@@ -243,7 +243,10 @@ def test_an_escalation_that_puts_the_deadline_into_the_past_is_a_breach_now(syst
     assert (clock.breached_at, clock.cause) == (clock.detected_at, "retarget")
     [event] = rows_of(system.database, tables.events, tables.events.c.kind == "breached")
     assert event["note"] == "resolution retarget"
-    assert [row["key"] for row in rows_of(system.database, tables.outbox)] == [f"{event['key']}/mail"]
+    monitor.scan_breaches(system.database)
+    assert [row["key"] for row in rows_of(system.database, tables.outbox)] == [
+        f"{ticket_id}/resolution/1/escalated/1/0/mail"
+    ]
     assert system.get_breached_tickets()[0]["overdue_hours"] == 6.0
 
 

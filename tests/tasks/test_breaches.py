@@ -1,7 +1,7 @@
 from structlog.testing import capture_logs
 
 from tests.support.factories import a_ticket_due_in
-from ticket_tasks.breaches import escalate, scan_breaches
+from ticket_tasks.breaches import scan_breaches
 from ticket_tasks.toolbox import Toolbox
 
 
@@ -14,10 +14,9 @@ def test_a_scan_records_what_is_late_and_says_so_once(toolbox: Toolbox) -> None:
     assert [(line["event"], line["found"], line["drained"]) for line in told] == [("breaches.scanned", 2, True)]
 
 
-def test_escalation_follows_the_scan_once(toolbox: Toolbox) -> None:
+def test_a_scan_escalates_what_is_late_once(toolbox: Toolbox) -> None:
     ticket = toolbox.system.create_ticket(a_ticket_due_in(-5, priority=2, sla_hours=4))
-    scan_breaches(toolbox)
-    assert [escalate(toolbox).found, escalate(toolbox).found] == [1, 0]
+    assert [scan_breaches(toolbox).alarms, scan_breaches(toolbox).alarms] == [1, 0]
     stored = toolbox.system.get_ticket(ticket.id)
     assert stored is not None
     assert stored.priority == 1

@@ -49,16 +49,16 @@ def test_a_task_carries_its_row_of_the_table(app: Celery, job: registry.Job) -> 
     assert (task.soft_time_limit, task.time_limit) == (job.soft_limit, job.hard_limit)
 
 
-def test_only_scan_and_escalation_share_the_clock() -> None:
+def test_the_scan_has_the_clock_to_itself() -> None:
     on_time = {job.name for job in registry.JOBS if job.queue == names.CLOCK}
-    assert on_time == {names.SCAN_BREACHES, names.ESCALATE}
+    assert on_time == {names.SCAN_BREACHES}
 
 
 def test_every_tick_expires_and_says_where_it_goes() -> None:
-    schedule = registry.schedule({names.SCAN_BREACHES: 0.5, names.ESCALATE: 60})
+    schedule = registry.schedule({names.SCAN_BREACHES: 0.5, names.DELIVER_OUTBOX: 60})
     assert schedule[names.SCAN_BREACHES]["schedule"] == 0.5
     assert schedule[names.SCAN_BREACHES]["options"] == {"queue": names.CLOCK, "expires": 10}
-    assert schedule[names.ESCALATE]["options"]["expires"] == 90
+    assert schedule[names.DELIVER_OUTBOX]["options"]["expires"] == 90
     assert names.OPEN_TICKET not in schedule
 
 
@@ -71,7 +71,7 @@ def test_a_scan_that_found_something_nudges_what_follows(
     assert sent == []
     toolbox.system.create_ticket(a_ticket_due_in(-5))
     run(app, names.SCAN_BREACHES)
-    assert sent == [names.ESCALATE, names.DELIVER_OUTBOX]
+    assert sent == [names.DELIVER_OUTBOX]
 
 
 def test_a_lost_nudge_changes_nothing(app: Celery, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_lost_nudge_changes_nothing(app: Celery, toolbox: Toolbox, monkeypatch
     toolbox.system.create_ticket(a_ticket_due_in(-5))
     with capture_logs() as lines:
         run(app, names.SCAN_BREACHES)
-    assert [line["event"] for line in lines].count("nudge.lost") == 2
+    assert [line["event"] for line in lines].count("nudge.lost") == 1
 
 
 def test_a_tick_without_a_database_fails_in_one_line_and_is_not_repeated() -> None:

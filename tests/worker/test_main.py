@@ -63,8 +63,8 @@ def test_one_scan_needs_no_broker(tmp_path: Path) -> None:
         system.create_tickets([a_ticket_due_in(-5), a_ticket_due_in(600)])
     (tmp_path / ".env").write_text("TICKETS_DATABASE_URL=tickets.db\n")
     outcome = json.loads(call("scan", "--json").stdout)
-    assert (outcome["scan"]["found"], outcome["escalate"]["found"], outcome["deliver"]["sent"]) == (1, 1, 1)
-    assert call("scan").stdout == "0 breaches found, 0 escalated, 0 notices sent\n"
+    assert (outcome["scan"]["breaches"], outcome["scan"]["alarms"], outcome["deliver"]["sent"]) == (1, 1, 1)
+    assert call("scan").stdout == "0 breaches found, 0 alarms raised, 0 notices sent\n"
 
 
 def test_a_scan_of_a_database_that_is_not_there_is_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch) -> None:

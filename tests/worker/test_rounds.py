@@ -31,7 +31,7 @@ def own_handlers() -> Iterator[None]:
 def test_one_round_goes_all_the_way(toolbox: Toolbox) -> None:
     toolbox.system.create_ticket(a_ticket_due_in(-5))
     outcome = one_round(toolbox)
-    assert (outcome.scan.found, outcome.escalate.found, outcome.deliver.sent) == (1, 1, 1)
+    assert (outcome.scan.breaches, outcome.scan.alarms, outcome.deliver.sent) == (1, 1, 1)
 
 
 def test_it_goes_round_until_it_is_told_to_stop(toolbox: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
