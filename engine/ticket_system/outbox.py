@@ -8,6 +8,8 @@ Intent is committed before the outside is touched, the outcome after; no transac
 runs out before `begin_sending` is taken up again; after it, nobody can know whether the message arrived, so it is
 shown and not repeated.
 
+More alarms for one recipient than the rules allow at once are `bundled`: they go out in one message of their own.
+
 Destinations do not wait for each other: a claim takes one of each in turn, and one through which nothing gets rests,
 longer every time, without its queue being touched.
 """
@@ -16,21 +18,22 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ticket_system.errors import TicketNotFound
 from ticket_system.storage import clocks, outbox, tickets
 from ticket_system.storage.database import Database, moment
-from ticket_system.storage.outbox import MAIL, STATES, STUCK, OutboxRow, Rest, channel
+from ticket_system.storage.outbox import ALARMS, BUNDLE, MAIL, STATES, STUCK, Crowd, OutboxRow, Rest, channel
 from ticket_system.tickets import Ticket, storable
 
 __all__ = [
-    "MAIL", "STATES", "STUCK", "OutboxRow", "Rest", "begin_sending", "channel", "claim", "count", "delivered", "drop",
-    "park", "postpone", "release", "rest", "resting", "retry", "rows", "ticket_of", "uncertain",
+    "ALARMS", "BUNDLE", "MAIL", "STATES", "STUCK", "About", "OutboxRow", "Rest", "about", "begin_sending", "bundle",
+    "bundled", "channel", "claim", "count", "delivered", "drop", "park", "postpone", "release", "rest", "resting",
+    "retry", "rows", "ticket_of", "tickets_of", "uncertain",
 ]  # fmt: skip
 
 #: Most of a day of trying; a place that is away altogether rests instead, and uses up none.
@@ -53,17 +56,69 @@ def claim(
         return outbox.claim(connection, lease=str(uuid.uuid4()), until=until, now=at, limit=limit)
 
 
+class About(NamedTuple):
+    """What a message is about: a warning or a level of one clock."""
+
+    target: str
+    cycle: int
+    kind: str
+    number: int
+    repeat: int
+
+
+def about(row: OutboxRow) -> About | None:
+    """Read the key: ticket/target/cycle/kind/number/repeat/destination; the ticket's own id may hold anything."""
+    parts = row.key.removesuffix(f"/{row.destination}").rsplit("/", 5)
+    if len(parts) != 6 or not all(parts[place].isdecimal() for place in (2, 4, 5)):  # noqa: PLR2004 - as spelt out
+        return None
+    return About(parts[1], int(parts[2]), parts[3], int(parts[4]), int(parts[5]))
+
+
 def ticket_of(database: Database, row: OutboxRow) -> Ticket:
     """Return the ticket a message is about, as it stands now, with the clock that the message is about."""
-    # ticket/target/cycle/kind/level/repeat/destination; the ticket's own id may hold anything.
-    about = row.key.removesuffix(f"/{row.destination}").rsplit("/", 5)
-    with database.read() as connection:
-        ticket = tickets.get(connection, row.ticket_id)
-        if ticket is None:
-            raise TicketNotFound(row.ticket_id)
-        if len(about) == 6 and about[2].isdecimal():  # noqa: PLR2004 - as spelt out above
-            ticket.clock = clocks.get(connection, row.ticket_id, about[1], int(about[2]))
+    [ticket] = tickets_of(database, [row])
     return ticket
+
+
+def tickets_of(database: Database, rows: Sequence[OutboxRow]) -> list[Ticket]:
+    """Return the tickets that messages are about, in their order, each with its clock; TicketNotFound for one gone."""
+    found = []
+    with database.read() as connection:
+        for row in rows:
+            ticket, of = tickets.get(connection, row.ticket_id), about(row)
+            if ticket is None:
+                raise TicketNotFound(row.ticket_id)
+            if of is not None:
+                ticket.clock = clocks.get(connection, row.ticket_id, of.target, of.cycle)
+            found.append(ticket)
+    return found
+
+
+def bundle(database: Database, more_than: int, place: Callable[[str, str | None], str | None]) -> int:
+    """Where more alarms than that wait for one recipient, let them go out as one message (rule 23); returns how many.
+
+    `place` tells where a message really goes, from its destination and the person on the ticket; None leaves it alone.
+    """
+    with database.read() as connection:
+        now = moment(connection)
+        crowds = outbox.crowds(connection, now, more_than)
+    waiting: dict[str, list[Crowd]] = {}
+    for crowd in crowds:
+        if (where := place(crowd.destination, crowd.person)) is not None:
+            waiting.setdefault(where, []).append(crowd)
+    done = 0
+    for where, mine in waiting.items():
+        if sum(one.number for one in mine) > more_than:
+            with database.write() as connection:
+                key = f"bundle/{uuid.uuid4()}"
+                done += outbox.bundle(connection, mine, where, key=key, now=now, more_than=more_than)
+    return done
+
+
+def bundled(database: Database, row: OutboxRow, limit: int) -> tuple[list[OutboxRow], int]:
+    """Return what goes out in a bundle, the most urgent first, and how many there are in all."""
+    with database.read() as connection:
+        return outbox.bundled(connection, row.id, limit)
 
 
 def begin_sending(

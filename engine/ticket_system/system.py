@@ -272,6 +272,11 @@ class TicketSystem:
         with self.database.read() as connection:
             return self.rules.current(connection)
 
+    def storm_cap(self) -> int | None:
+        """Return how many alarms to one recipient go out one by one (rule 23); None: however many there are."""
+        with self.database.read() as connection:
+            return self.rules.current(connection)[1].storm_cap
+
     def put_in_force(self, book: PolicyBook, *, actor: str = "system") -> int:
         """Promise what a book of policies says from now on, to new tickets (rule 18); returns the version.
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
 from ticket_system import outbox
 from ticket_system.errors import StorageError, TicketSystemError
 from ticket_system.outbox import OutboxRow
+from ticket_tasks import letters
 from ticket_tasks.errors import Rejected, Transient, Uncertain, Unreachable
-from ticket_tasks.letters import breach_letter
 from ticket_tasks.toolbox import Letter, Toolbox
 
 log = structlog.stdlib.get_logger(__name__)
@@ -50,6 +51,7 @@ def deliver_outbox(toolbox: Toolbox) -> Delivery:
     """Send what is due, until nothing is or the time is up."""
     stop_at = time.monotonic() + toolbox.deliver_budget_seconds
     outcomes: Counter[str] = Counter()
+    _bundle(toolbox)
     while time.monotonic() < stop_at:
         notices = outbox.claim(toolbox.database, limit=toolbox.deliver_batch_size, lease_seconds=toolbox.lease_seconds)
         if not notices:
@@ -126,9 +128,23 @@ def _deliver(toolbox: Toolbox, notice: OutboxRow) -> tuple[str, Exception | None
 
 
 def _write(toolbox: Toolbox, notice: OutboxRow) -> Letter:
-    if notice.kind != "breach":
+    if notice.kind == outbox.BUNDLE:
+        rows, total = outbox.bundled(toolbox.database, notice, letters.LISTED)
+        alarms = list(zip(rows, outbox.tickets_of(toolbox.database, rows), strict=True))
+        return letters.bundle_letter(notice, alarms, total, toolbox.mail_to)
+    if notice.kind not in outbox.ALARMS:
         raise Rejected(f"nobody knows how to write a notice of the kind {notice.kind!r}")
-    return breach_letter(notice.key, outbox.ticket_of(toolbox.database, notice), toolbox.mail_to, notice.destination)
+    return letters.alarm_letter(notice, outbox.ticket_of(toolbox.database, notice), toolbox.mail_to)
+
+
+def _bundle(toolbox: Toolbox) -> None:
+    """Let what would be a storm of letters to one recipient go out as one (rule 23)."""
+    cap = toolbox.system.storm_cap()
+    if cap is None:
+        return
+    place = partial(letters.place, mail_to=toolbox.mail_to)
+    if bundled := outbox.bundle(toolbox.database, cap, place):
+        log.warning("alarms.bundled", alarms=bundled, storm_cap=cap)
 
 
 def _postpone(toolbox: Toolbox, notice: OutboxRow, error: Transient) -> str:

@@ -36,11 +36,13 @@ class OpenTicket(BaseModel):
     created_at: datetime | None = None
 
 
-class BreachFacts(BaseModel):
-    """What is certain about a breach. Ids, numbers and moments: nothing that a customer wrote leaves the house."""
+class AlarmFacts(BaseModel):
+    """What is certain about an alarm. Ids, numbers and moments: nothing that a customer wrote leaves the house."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    #: `warned`: before the deadline; `escalated`: a level of the chain, before the deadline or behind it.
+    kind: Literal["warned", "escalated"]
     ticket_id: str
     #: As they stand when the message is sent.
     priority: int
@@ -49,20 +51,45 @@ class BreachFacts(BaseModel):
     #: Which clock: its target, and how often that target has started on this ticket.
     target: str
     cycle: int
-    #: The deadline, and when it was noticed that it had passed.
-    breached_at: datetime
-    detected_at: datetime
+    #: The deadline; None while the clock is paused.
+    due_at: datetime | None
+    #: The deadline that passed, and when it was noticed that it had; None: it is not late.
+    breached_at: datetime | None
+    detected_at: datetime | None
     #: `deadline` passed, or a `retarget` put it into the past.
     cause: str | None
+    #: Which warning of the policy, or which level of its chain, from 1; and which repeat of it, from 0.
+    number: int
+    repeat: int
 
 
-class TicketBreached(BaseModel):
+class TicketAlarm(BaseModel):
     """The body of a webhook, as the Standard Webhooks specification lays it out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: Literal["ticket.breached"] = "ticket.breached"
+    type: Literal["ticket.warned", "ticket.escalated"]
     #: Of `data`. A field may be added under the same number; a field that goes or changes its meaning makes a new one.
     version: Literal[1] = 1
     timestamp: datetime
-    data: BreachFacts
+    data: AlarmFacts
+
+
+class AlarmList(BaseModel):
+    """Many alarms at once; `total` is more than the list holds where it would be too long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    total: int
+    alarms: tuple[AlarmFacts, ...]
+
+
+class TicketAlarms(BaseModel):
+    """The body of a webhook that stands for many."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["tickets.alarms"] = "tickets.alarms"
+    version: Literal[1] = 1
+    timestamp: datetime
+    data: AlarmList

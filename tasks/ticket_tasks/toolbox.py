@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ticket_system import TicketSystem
 from ticket_system.storage.database import Database
-from ticket_tasks.payloads import TicketBreached
+from ticket_tasks.payloads import TicketAlarm, TicketAlarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Letter:
     #: When its cause happened, not when it was sent: a repeat carries the same date.
     at: datetime
     #: The same for a program to read.
-    facts: TicketBreached | None = None
+    facts: TicketAlarm | TicketAlarms | None = None
 
 
 class Mailer(Protocol):

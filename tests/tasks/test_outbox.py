@@ -1,4 +1,5 @@
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from structlog.testing import capture_logs
 from tests.support.factories import a_ticket_due_in
 from tests.support.mailers import KeepingMailer, KeepingNotifier
 from ticket_system import outbox
+from ticket_system.sla.books import PolicyBook
 from ticket_system.storage import tables
 from ticket_system.storage.database import moment
 from ticket_system.storage.outbox import add
@@ -16,6 +18,7 @@ from ticket_tasks import outbox as jobs
 from ticket_tasks.breaches import scan_breaches
 from ticket_tasks.errors import Rejected, Transient, Uncertain, Unreachable
 from ticket_tasks.outbox import deliver_outbox
+from ticket_tasks.payloads import TicketAlarm
 from ticket_tasks.toolbox import Toolbox
 
 
@@ -34,8 +37,8 @@ def put(toolbox: Toolbox, destination: str, number: int) -> None:
         for index in range(number):
             ticket_id = tickets[index % len(tickets)]["ticket_id"]
             since = moment(connection) - timedelta(hours=1)
-            cause = f"{ticket_id}/{index}"
-            add(connection, cause=cause, destination=destination, kind="breach", ticket_id=ticket_id, now=since)
+            cause = f"{ticket_id}/resolution/1/escalated/2/{index}"
+            add(connection, cause=cause, destination=destination, kind="escalated", ticket_id=ticket_id, now=since)
 
 
 def states(toolbox: Toolbox) -> dict[str, int]:
@@ -133,7 +136,7 @@ def test_a_notice_goes_where_its_destination_says(
     assert sorted(letter.to or "" for letter in mailer.letters) == ["boss@example.org", *["desk@example.com"] * 3]
     [(name, letter)] = notifier.letters
     assert (name, letter.to) == ("slack", None)
-    assert letter.facts is not None
+    assert isinstance(letter.facts, TicketAlarm)
     assert letter.facts.data.target == "resolution"
 
 
@@ -230,3 +233,72 @@ def test_a_place_may_ask_for_more_time(late: Toolbox, mailer: KeepingMailer) -> 
         now = moment(connection)
     assert row.next_attempt_at is not None
     assert timedelta(seconds=890) < row.next_attempt_at - now <= timedelta(seconds=900)
+
+
+# --- storms ------------------------------------------------------------------------------------------------------
+
+
+def capped(toolbox: Toolbox, cap: int) -> Toolbox:
+    toolbox.system.put_in_force(PolicyBook(storm_cap=cap))
+    return toolbox
+
+
+def test_more_alarms_to_one_recipient_than_the_rules_allow_are_one_message(
+    late: Toolbox, mailer: KeepingMailer
+) -> None:
+    """Rule 23: by mail, by role or by address: what ends at one address counts together."""
+    put(late, "mail:desk@example.com", 2)
+    put(late, "mail:desk", 2)
+    put(late, "mail:boss@example.com", 3)
+    with capture_logs() as lines:
+        assert deliver_outbox(capped(late, 6)).sent == 4
+    assert sorted(letter.to or "" for letter in mailer.letters) == ["boss@example.com"] * 3 + ["desk@example.com"]
+    [bundle] = [letter for letter in mailer.letters if letter.to == "desk@example.com"]
+    assert bundle.subject == "7 alarms: 7 overdue, 0 due soon"
+    assert states(late) == {"sent": 4, "bundled": 7}
+    assert [line["alarms"] for line in lines if line["event"] == "alarms.bundled"] == [7]
+    assert deliver_outbox(late).found == 0
+
+
+def test_as_many_as_the_rules_allow_go_out_one_by_one(late: Toolbox, mailer: KeepingMailer) -> None:
+    assert deliver_outbox(capped(late, 3)).sent == 3
+    assert states(late) == {"sent": 3}
+
+
+def test_chats_are_bundled_too_and_a_bundle_is_told_like_any_other(
+    late: Toolbox, mailer: KeepingMailer, notifier: KeepingNotifier
+) -> None:
+    put(late, "slack", 12)
+    put(late, "group:network", 12)
+    notifier.away = {"slack"}
+    delivery = deliver_outbox(capped(late, 5))
+    assert (delivery.sent, delivery.postponed) == (4, 1)
+    [(name, letter)] = notifier.letters
+    assert name == "group:network"
+    assert letter.facts is not None
+    assert letter.facts.type == "tickets.alarms"
+    assert states(late) == {"sent": 4, "pending": 1, "bundled": 24}
+
+
+def test_what_was_tried_before_is_not_bundled(late: Toolbox, mailer: KeepingMailer) -> None:
+    mailer.before.append(Transient("busy"))
+    deliver_outbox(replace(late, deliver_batch_size=1))
+    assert states(late) == {"sent": 2, "pending": 1}
+    put(late, "mail", 1)
+    deliver_outbox(capped(late, 1))
+    assert states(late) == {"sent": 3, "pending": 1}
+
+
+@pytest.mark.parametrize("database_url", ("sqlite-file", "postgresql"), indirect=True)
+def test_a_storm_with_two_workers_is_told_once(late: Toolbox, mailer: KeepingMailer) -> None:
+    """Whatever one worker holds the other leaves alone."""
+    put(late, "mail:desk", 300)
+    capped(late, 10)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(deliver_outbox, [late, late]))
+    told = states(late)
+    assert (
+        told.pop("bundled") + told.pop("sent") - len([one for one in mailer.letters if "alarms" in one.subject]) == 303
+    )
+    assert told == {}
+    assert len({letter.key for letter in mailer.letters}) == len(mailer.letters)

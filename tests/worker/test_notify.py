@@ -22,7 +22,7 @@ from ticket_system.storage.database import Database
 from ticket_system.storage.outbox import add
 from ticket_tasks.errors import JobError, Rejected, Transient, Unreachable
 from ticket_tasks.outbox import deliver_outbox
-from ticket_tasks.payloads import BreachFacts, TicketBreached
+from ticket_tasks.payloads import AlarmFacts, TicketAlarm
 from ticket_tasks.toolbox import Letter, Toolbox
 from ticket_worker import notify
 from ticket_worker.chat import ChatSender
@@ -33,21 +33,26 @@ from ticket_worker.notify import ConsoleNotifier, NamedNotifier, connect
 from ticket_worker.webhooks import WebhookSender, described, seconds_to_wait
 
 MOMENT = datetime(2026, 3, 2, 12, 1, 15, tzinfo=UTC)
-FACTS = TicketBreached(
+FACTS = TicketAlarm(
+    type="ticket.escalated",
     timestamp=MOMENT,
-    data=BreachFacts(
+    data=AlarmFacts(
+        kind="escalated",
         ticket_id="t-1",
         priority=1,
         status="open",
         assignee="grace",
         target="resolution",
         cycle=1,
+        due_at=MOMENT - timedelta(seconds=75),
         breached_at=MOMENT - timedelta(seconds=75),
         detected_at=MOMENT,
         cause="deadline",
+        number=1,
+        repeat=0,
     ),
 )
-LETTER = Letter("t-1/resolution/1/breached/0/0/crm", None, "[critical] Overdue: Tills", "Tills — down", MOMENT, FACTS)
+LETTER = Letter("t-1/resolution/1/escalated/1/0/crm", None, "[critical] Overdue: Tills", "Tills — down", MOMENT, FACTS)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -73,8 +78,8 @@ def test_a_webhook_is_signed_as_its_receiver_checks_it(web: WebServer) -> None:
     [call] = web.calls
     assert (call.method, call.path, call.headers["content-type"]) == ("POST", "/hooks/7c1f", "application/json")
     told = Webhook(SECRET).verify(call.body, dict(call.headers))
-    assert TicketBreached.model_validate(told) == FACTS
-    assert told["type"] == "ticket.breached"
+    assert TicketAlarm.model_validate(told) == FACTS
+    assert told["type"] == "ticket.escalated"
     assert told["data"]["breached_at"] == "2026-03-02T12:00:00Z"
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(call.body.replace(b"t-1", b"t-2"), dict(call.headers))
@@ -286,7 +291,8 @@ def breach(database: Database, ticket_id: str, destinations: tuple[str, ...]) ->
     outbox.delivered(database, outbox.claim(database)[0])
     with database.write() as connection:
         for name in destinations:
-            add(connection, cause=ticket_id, destination=name, kind="breach", ticket_id=ticket_id, now=MOMENT)
+            cause = f"{ticket_id}/resolution/1/escalated/1/0"
+            add(connection, cause=cause, destination=name, kind="escalated", ticket_id=ticket_id, now=MOMENT)
 
 
 def test_a_name_that_nobody_configured_is_refused(web: WebServer) -> None:

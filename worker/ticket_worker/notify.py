@@ -54,7 +54,9 @@ class NamedNotifier:
         """Deliver one letter, or raise what its sender raises."""
         sender = self.senders.get(destination)
         if sender is None:
-            raise Rejected(f"TICKETS_DESTINATIONS knows no place of the name {destination!r}")
+            raise Rejected(
+                f"TICKETS_DESTINATIONS knows no place of the name {destination!r}; add it, then: tickets outbox retry"
+            )
         sender.send(letter, before_data=before_data)
 
 

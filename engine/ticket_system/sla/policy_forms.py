@@ -263,7 +263,7 @@ class FileForm(Form):
     """The whole file."""
 
     enforce_from: datetime | None = None
-    storm_cap: Annotated[int, Field(ge=1)] | None = None
+    storm_cap: Annotated[int, Field(ge=1)] = 25
     recipients: Names = []
     calendars: dict[Name, CalendarForm] = {}
     policies: Annotated[dict[Name, PolicyForm], Field(min_length=1)]

@@ -6,22 +6,27 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ticket_system.storage.tables import Instant, named, one_of, outbox, rests
+from ticket_system.storage.tables import Instant, named, one_of, outbox, rests, tickets
 
 #: Somebody has to look at these by hand.
 STUCK = ("parked", "uncertain")
-STATES = ("pending", "leased", "sending", "sent", "parked", "uncertain", "dropped")
-
+STATES = ("pending", "leased", "sending", "sent", "parked", "uncertain", "dropped", "bundled")
+#: What an alarm sends out, by the kind of its event; many of these to one recipient go out as one `bundle`.
+ALARMS = ("warned", "escalated")
+BUNDLE = "bundle"
 
 #: To the assignee where that is a mail address, else to the desk.
 MAIL = "mail"
 #: In the rules, the group of a ticket; in the outbox `group:` and its name.
 GROUP = "group"
+
+# A message that tells of more would be too long for anybody; what is left waits for the next one.
+_BUNDLED_AT_ONCE = 10_000
 
 # The conditions of the partial indexes, word for word: SQLite uses them for nothing less.
 _TO_SEND = one_of(outbox.c.state, ("pending", "leased"))
@@ -45,6 +50,15 @@ class OutboxRow:
     error: str | None
     sent_at: datetime | None
     destination: str = MAIL
+    bundle_id: int | None = None
+
+
+class Crowd(NamedTuple):
+    """How many alarms wait for one recipient: a destination, and the person on the ticket where that decides."""
+
+    destination: str
+    person: str | None
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +145,74 @@ def _due(limit: int, dialect: str) -> sa.CTE:
     turn = sa.func.row_number().over(partition_by=awake.c.destination, order_by=found.c.next_attempt_at)
     chosen = sa.select(found.c.id, found.c.next_attempt_at, turn.label("turn")).select_from(joined).subquery()
     return sa.select(chosen.c.id).order_by(chosen.c.turn, chosen.c.next_attempt_at).limit(limit).cte("due")
+
+
+def crowds(connection: sa.Connection, now: datetime, more_than: int) -> list[Crowd]:
+    """Return who waits for alarms that nobody has tried to send; nothing when they are no more than so many in all."""
+    waiting = sa.select(outbox.c.id).where(*_alarms_due(now)).offset(more_than).limit(1)
+    if connection.execute(waiting).first() is None:
+        return []
+    person = sa.case(
+        (outbox.c.destination.in_([MAIL, f"{MAIL}:assignee"]), tickets.c.assignee),
+        (outbox.c.destination == f"{MAIL}:requester", tickets.c.requester),
+    )
+    found = (
+        sa.select(outbox.c.destination, person.label("person"), sa.func.count())
+        .join(tickets, tickets.c.id == outbox.c.ticket_id)
+        .where(*_alarms_due(now))
+        .group_by(outbox.c.destination, person)
+    )
+    return [Crowd(*row) for row in connection.execute(found)]
+
+
+def bundle(
+    connection: sa.Connection, found: Sequence[Crowd], destination: str, *, key: str, now: datetime, more_than: int
+) -> int:
+    """Put what waits for one recipient into one message; returns how many, none where they are few after all.
+
+    What another worker has taken meanwhile is left to it.
+    """
+    person = sa.func.coalesce(
+        sa.case(
+            (outbox.c.destination.in_([MAIL, f"{MAIL}:assignee"]), tickets.c.assignee),
+            (outbox.c.destination == f"{MAIL}:requester", tickets.c.requester),
+        ),
+        "",
+    )
+    theirs = sa.or_(*[sa.and_(outbox.c.destination == one.destination, person == (one.person or "")) for one in found])
+    chosen = (
+        sa.select(outbox.c.id)
+        .join(tickets, tickets.c.id == outbox.c.ticket_id)
+        .where(*_alarms_due(now), theirs)
+        .order_by(outbox.c.id)
+        .limit(_BUNDLED_AT_ONCE)
+        .with_for_update(skip_locked=True, of=outbox)
+    )
+    ids = list(connection.scalars(chosen))
+    if len(ids) <= more_than:
+        return 0
+    row = {
+        "key": f"{key}/{destination}", "destination": destination, "kind": BUNDLE, "ticket_id": "", "state": "pending",
+        "attempts": 0, "created_at": now, "next_attempt_at": now,
+    }  # fmt: skip
+    bundle_id = connection.execute(sa.insert(outbox).values(row).returning(outbox.c.id)).scalar_one()
+    mine = sa.update(outbox).where(outbox.c.id.in_(ids))
+    return connection.execute(mine.values(state="bundled", bundle_id=bundle_id, next_attempt_at=None)).rowcount
+
+
+def bundled(connection: sa.Connection, bundle_id: int, limit: int) -> tuple[list[OutboxRow], int]:
+    """Return what goes out in a bundle, the most urgent tickets first, and how many there are in all."""
+    mine = outbox.c.bundle_id == bundle_id
+    query = sa.select(*outbox.c).join(tickets, tickets.c.id == outbox.c.ticket_id).where(mine)
+    rows = connection.execute(query.order_by(tickets.c.priority, outbox.c.id).limit(limit))
+    total: int = connection.execute(sa.select(sa.func.count()).select_from(outbox).where(mine)).scalar_one()
+    return [_row(row) for row in rows], total
+
+
+def _alarms_due(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    kinds = one_of(outbox.c.kind, ALARMS)
+    untried = sa.and_(outbox.c.state == named("pending"), outbox.c.attempts == 0)
+    return _TO_SEND, untried, kinds, outbox.c.next_attempt_at <= now
 
 
 def release(connection: sa.Connection, ids: Sequence[int], *, holder: str) -> int:

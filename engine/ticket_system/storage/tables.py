@@ -220,6 +220,8 @@ outbox = sa.Table(
     sa.Column("sent_at", Instant),
     #: A name, never a URL: `mail`, `mail:name@example.org`, or one that the worker's settings know. Ends the key.
     sa.Column("destination", sa.Text, nullable=False, server_default="mail"),
+    #: The message that it went out in, together with others.
+    sa.Column("bundle_id", sa.BigInteger().with_variant(sa.Integer, "sqlite")),
 )
 
 #: Where nothing gets through at the moment, and until when nobody tries; destinations that are well have no row.
@@ -305,4 +307,5 @@ _partial(
     where=sa.text("state IN ('pending', 'leased')"),
 )
 _partial("outbox_sending", outbox.c.next_attempt_at, where=sa.text("state = 'sending'"))
+_partial("outbox_of_bundle", outbox.c.bundle_id, where=sa.text("bundle_id IS NOT NULL"))
 _partial("outbox_stuck", outbox.c.id, where=sa.text("state IN ('parked', 'uncertain')"))

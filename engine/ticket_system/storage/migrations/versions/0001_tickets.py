@@ -53,9 +53,11 @@ def upgrade() -> None:
         sa.Column("error", sa.Text()),
         sa.Column("sent_at", instant),
         sa.Column("destination", sa.Text(), server_default="mail", nullable=False),
+        sa.Column("bundle_id", serial),
         sa.PrimaryKeyConstraint("id", name="outbox_pk"),
         sa.UniqueConstraint("key", name="outbox_key_unique"),
     )
+    op.create_index("outbox_of_bundle", "outbox", ["bundle_id"], **where("bundle_id IS NOT NULL"))
     op.create_index("outbox_stuck", "outbox", ["id"], **where("state IN ('parked', 'uncertain')"))
     op.create_index(
         "outbox_to_send", "outbox", ["destination", "next_attempt_at"], **where("state IN ('pending', 'leased')")
