@@ -83,7 +83,7 @@ class Changes:
     def assign(self, ticket_id: str, assignee: str, *, actor: str = "system", now: datetime | None = None) -> bool:
         """Give an open ticket to somebody, who starts on it; False when it is not open, or not there."""
         check_name("assignee", assignee)
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is None or ticket.status != "open":
             return False
         events.append(self.connection, Event(ticket_id, now, "assigned", actor, old=ticket.assignee, new=assignee))
@@ -96,7 +96,7 @@ class Changes:
         """Give an active ticket to somebody else, or to nobody; False when it is done, or not there."""
         if assignee is not None:
             check_name("assignee", assignee)
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is None or ticket.status not in ACTIVE_STATUSES:
             return False
         tickets.update(self.connection, ticket_id, assignee=assignee, updated_at=now)
@@ -115,7 +115,7 @@ class Changes:
         """Move a ticket along the status flow; a note becomes an internal comment. False when it is not there."""
         check_name("author", actor)
         check_text("note", note)
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is None:
             return False
         if status not in STATUS_FLOW[ticket.status]:
@@ -138,7 +138,7 @@ class Changes:
         check_whole("priority", priority, 1, 4)
         if sla_hours is not None:
             check_whole("sla_hours", sla_hours, 1, MAX_HOURS)
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is None:
             return False
         told = self._reprice(ticket, priority, sla_hours, now)
@@ -181,7 +181,7 @@ class Changes:
         }
         if tags is not LEAVE:
             values["tags"] = [] if tags is None else check_tags(tags)
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is None:
             return False
         new = {what: value for what, value in values.items() if value != getattr(ticket, what)}
@@ -198,7 +198,7 @@ class Changes:
     def escalate(self, ticket_id: str, reason: str = "", *, actor: str = "system", now: datetime | None = None) -> bool:
         """Raise the priority one step by hand, and with it the promise (rule 10); False when it is not there."""
         check_text("reason", reason)
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is None:
             return False
         self._raise(ticket, "escalated", actor, now, note=reason or None)
@@ -209,7 +209,7 @@ class Changes:
     def comment(self, comment: Comment, *, now: datetime | None = None) -> None:
         """Add a comment; TicketNotFound when there is no such ticket."""
         check_comment(comment)
-        ticket, now = self._lock(comment.ticket_id, now)
+        ticket, now = self.lock(comment.ticket_id, now)
         if ticket is None:
             raise TicketNotFound(comment.ticket_id)
         try:
@@ -226,7 +226,7 @@ class Changes:
 
     def settle(self, ticket_id: str, *, now: datetime | None = None) -> None:
         """Reach the verdicts that are due by now, and raise the alarms, as a scan would."""
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is not None:
             self._promises.settled(ticket, now)
 
@@ -245,28 +245,28 @@ class Changes:
         """
         check_name("author", actor)
         check_text("note", note)
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is None or ticket.status not in ACTIVE_STATUSES:
             return False
         if until is not None and check_moment("until", until) <= now:
             raise InvalidTicket("until must lie ahead: an acknowledgement cannot end before it begins")
         ends = self._promises.acknowledged(ticket, now, until)
         told = {target: at and at.isoformat() for target, at in ends.items()}
-        self._note(ticket_id, now, "acknowledged", actor, note=note or None, detail=events.detail(until=told))
+        self.note(ticket_id, now, "acknowledged", actor, note=note or None, detail=events.detail(until=told))
         return True
 
     def rearm(self, ticket_id: str, *, actor: str = "system", now: datetime | None = None) -> bool:
         """Take an acknowledgement back: the chains go on where they stood. False when there is none, or no ticket."""
         check_name("author", actor)
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         if ticket is None or not self._promises.rearmed(ticket, now):
             return False
-        self._note(ticket_id, now, "rearmed", actor)
+        self.note(ticket_id, now, "rearmed", actor)
         return True
 
     def finish(self, ticket_id: str, *, now: datetime | None = None) -> None:
         """Do what raised levels leave to be done by hand: reassign, tag, move the deadline, or move on (rule 22)."""
-        ticket, now = self._lock(ticket_id, now)
+        ticket, now = self.lock(ticket_id, now)
         for raised in alarms.raised(self.connection, ticket_id):
             alarms.finish(self.connection, ticket_id, raised)
             # What was done meanwhile needs nothing more.
@@ -282,10 +282,10 @@ class Changes:
         """Do what a level does beyond telling somebody."""
         if level.tag and level.tag not in ticket.tags:
             tickets.update(self.connection, ticket.id, tags=[*ticket.tags, level.tag], updated_at=now)
-            self._note(ticket.id, now, "tagged", "system", new=level.tag)
+            self.note(ticket.id, now, "tagged", "system", new=level.tag)
         if level.reassign_to and level.reassign_to != ticket.assignee:
             tickets.update(self.connection, ticket.id, assignee=level.reassign_to, updated_at=now)
-            self._note(ticket.id, now, "assigned", "system", old=ticket.assignee, new=level.reassign_to)
+            self.note(ticket.id, now, "assigned", "system", old=ticket.assignee, new=level.reassign_to)
         if level.retarget and step_up(ticket.priority) != ticket.priority:
             self._raise(ticket, "escalated", "system", now, note="level with retarget")
             self._remark(
@@ -297,12 +297,13 @@ class Changes:
         priority = step_up(ticket.priority)
         told = self._reprice(ticket, priority, None, now)
         old, new = str(ticket.priority), str(priority)
-        self._note(ticket.id, now, kind, actor, old=old, new=new, note=note, detail=events.detail(**told))
+        self.note(ticket.id, now, kind, actor, old=old, new=new, note=note, detail=events.detail(**told))
 
-    def _note(self, ticket_id: str, at: datetime, kind: str, actor: str, **more: str | None) -> None:
+    def note(self, ticket_id: str, at: datetime, kind: str, actor: str, **more: str | None) -> None:
+        """Write down what happened to a ticket that was locked before."""
         events.append(self.connection, Event(ticket_id, at, kind, actor, **more))
 
-    def _lock(self, ticket_id: str, now: datetime | None) -> tuple[Ticket | None, datetime]:
+    def lock(self, ticket_id: str, now: datetime | None) -> tuple[Ticket | None, datetime]:
         """Lock a ticket, and have everything happened that was due before now (rule 7)."""
         found = tickets.lock(self.connection, ticket_id)
         if found is None:

@@ -5,6 +5,7 @@ TicketSystemError
 │   └── DuplicateTicket                     the id is taken; nothing was overwritten
 ├── InvalidTransition (ValueError)          the status flow has no such move
 ├── PolicyError (ValueError)                a promise that cannot be kept, or read
+├── NotBreached (ValueError)                there is no breach to waive
 ├── TicketNotFound (LookupError, ValueError)
 ├── ImportFailed (ValueError)               the file as a whole cannot be read
 └── StorageError
@@ -60,6 +61,15 @@ class TicketNotFound(TicketSystemError, LookupError, ValueError):
     def __init__(self, ticket_id: str) -> None:
         super().__init__(f"no ticket has the id {shown(ticket_id)}")
         self.ticket_id = ticket_id
+
+
+class NotBreached(TicketSystemError, ValueError):
+    """There is no breach that could be waived."""
+
+    def __init__(self, ticket_id: str, target: str, cycle: int | None) -> None:
+        of = f"{shown(target)[1:-1]}" + (f", cycle {cycle}" if cycle is not None else "")
+        super().__init__(f"ticket {ticket_id} has no breach of its {of}; `tickets explain` shows its clocks")
+        self.ticket_id, self.target, self.cycle = ticket_id, target, cycle
 
 
 class PolicyError(TicketSystemError, ValueError):

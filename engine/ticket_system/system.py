@@ -9,13 +9,14 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from ticket_system import triage
+from ticket_system import triage, waivers
 from ticket_system.changes import Changes
 from ticket_system.errors import TicketNotFound
 from ticket_system.reports import report
 from ticket_system.rulebook import Rulebook, told
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK
+from ticket_system.sla.clocks import RESOLUTION
 from ticket_system.sla.comparison import differences
 from ticket_system.sla.explain import as_json, explain
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy
@@ -136,6 +137,25 @@ class TicketSystem:
         """Take an acknowledgement back: the chains go on where they stood. False when there was none."""
         with self.database.write() as connection:
             return self._changes(connection).rearm(ticket_id, actor=author)
+
+    def waive_breach(
+        self, ticket_id: str, reason: str, *, target: str = RESOLUTION, cycle: int | None = None, author: str = "system"
+    ) -> bool:
+        """Take a breach out of reports and bills (rule 9); it stays on record. False when the ticket is unknown.
+
+        NotBreached where there is no breach; of the newest cycle, unless another is named.
+        """
+        with self.database.write() as connection:
+            changes = self._changes(connection)
+            return waivers.grant(changes, ticket_id, reason, target=target, cycle=cycle, actor=author)
+
+    def revoke_waiver(
+        self, ticket_id: str, reason: str, *, target: str = RESOLUTION, cycle: int | None = None, author: str = "system"
+    ) -> bool:
+        """Let a waived breach count again. False when the ticket is unknown."""
+        with self.database.write() as connection:
+            changes = self._changes(connection)
+            return waivers.revoke(changes, ticket_id, reason, target=target, cycle=cycle, actor=author)
 
     def get_alarms(self, ticket_id: str) -> list[dict[str, Any]]:
         """Return the warnings and escalation levels that are still to come for a ticket, the next first.

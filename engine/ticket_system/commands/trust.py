@@ -13,17 +13,20 @@ import typer
 from ticket_system.commands.desk import TicketId
 from ticket_system.commands.terminal import (
     DEFAULT_DATABASE,
+    AuthorOption,
     DatabaseOption,
     JsonOption,
     ZoneOption,
     at,
     bar,
     clean,
+    login_name,
     open_system,
     say,
     say_json,
     zone_of,
 )
+from ticket_system.errors import TicketNotFound
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -155,6 +158,27 @@ def _draw(rows: list[_Row]) -> None:
         drawn.add_row(*cells, style="dim" if row.ahead else None)
         before = row.at
     Console(highlight=False).print(drawn)
+
+
+def waive(
+    ticket_id: TicketId,
+    reason: Annotated[str, typer.Option(help="Why; it stays in the ticket's history.", show_default=False)],
+    target: Annotated[str, typer.Option(metavar="TARGET", help="Which promise was broken.")] = "resolution",
+    cycle: Annotated[int | None, typer.Option(min=1, help="Which of several cycles. Default: the newest.")] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Let the breach count again.")] = False,
+    author: AuthorOption = "",
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a breach out of reports and bills; it stays on record, and so does who said so and why."""
+    with open_system(database) as system:
+        act = system.revoke_waiver if revoke else system.waive_breach
+        if not act(ticket_id, reason, target=target, cycle=cycle, author=author or login_name()):
+            raise TicketNotFound(ticket_id)
+    if as_json:
+        say_json({"ticket_id": ticket_id, "target": target, "cycle": cycle, "waived": not revoke})
+    else:
+        say(f"{ticket_id}: the breach of its {target.replace('_', ' ')} {'counts again' if revoke else 'is waived'}.")
 
 
 def audit(

@@ -63,6 +63,8 @@ class Clock:
     rearms_at: datetime | None = None
     #: How long acknowledgements that are over have held the chain back.
     held_for: timedelta = timedelta(0)
+    #: Since when its breach does not count, because somebody said so (9); a mark, which hides nothing.
+    waived_at: datetime | None = None
 
     def deadline(self, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> datetime:
         """Return the due instant; for a paused clock the one it would have if it resumed now."""
@@ -180,6 +182,16 @@ def cancel(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -
     """End the clock because nobody wants the target any more; it counts nowhere (20). A breach stays on record."""
     clock = settle(resume(clock, now, calendar), now)
     return replace(clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None)
+
+
+def waive(clock: Clock, now: datetime) -> Clock:
+    """Mark a breach as one that does not count; whatever is known of it stays (9)."""
+    return clock if clock.breached_at is None or clock.waived_at is not None else replace(clock, waived_at=now)
+
+
+def unwaive(clock: Clock) -> Clock:
+    """Let a waived breach count again (9)."""
+    return clock if clock.waived_at is None else replace(clock, waived_at=None)
 
 
 def reopen(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:

@@ -242,6 +242,10 @@ def _marks(step: Step) -> Iterator[Mark]:
     if before == after:
         yield _alarm(fact)
         return
+    if before.waived_at != after.waived_at:
+        granted = "does not count" if after.waived_at else "counts again"
+        yield Mark(step.at, fact.kind.replace("_", " "), f"by {fact.actor}: {fact.note}; the breach {granted}", (9,))
+        return
     if before.target_seconds != after.target_seconds:
         text = f"{_length(before.target_seconds)} → {_length(after.target_seconds)}, by {_cause(fact)}"
         yield Mark(step.at, "re-targeted", text, (10,))

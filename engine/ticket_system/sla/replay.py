@@ -7,7 +7,7 @@ says is believed; what does not fit together is noted as a gap and does not stop
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
@@ -66,27 +66,23 @@ def replay(ticket_id: str, facts: Iterable[Fact], terms: TermsOf = BUILT_IN) -> 
 
 
 def _follow(told: Replayed, fact: Fact, terms: TermsOf) -> None:
-    """Do what an event says; the last ones moved nothing, but whoever asks should see them."""
-    match fact.kind:
-        case "created":
-            _create(told, fact, terms)
-        case "started":
-            _start(told, fact, terms)
-        case "commented":
-            _answer(told, fact)
-        case "status":
-            _move(told, fact)
-        case "priority" | "escalated" if fact.key is None:
-            _promise(told, fact, terms)
-        case "classified":
-            if promises(fact) is not None:  # otherwise no clock was moved
-                _promise(told, fact, terms)
-        case "breached":
-            _breach(told, fact)
-        case "warned" | "escalated" | "collapsed" | "acknowledged" | "rearmed":
-            _tell(told, fact)
-        case _:
-            pass
+    """Do what an event says; of one by itself, an escalation moves no clock (11)."""
+    kind = "raised" if fact.kind == "escalated" and fact.key else fact.kind
+    if kind in _UNDER_TERMS:
+        _UNDER_TERMS[kind](told, fact, terms)
+    elif kind in _BY_THEMSELVES:
+        _BY_THEMSELVES[kind](told, fact)
+
+
+def _waive(told: Replayed, fact: Fact) -> None:
+    """Mark a breach, or take the mark away (9)."""
+    facts = known(fact.detail)
+    clock = told.clocks.get((str(facts.get("target")), facts.get("cycle", 0)))
+    if clock is None:
+        told.gaps.append(f"event {fact.id} ({fact.kind}) belongs to no clock")
+    else:
+        after = rules.waive(clock, fact.at) if fact.kind == "waived" else rules.unwaive(clock)
+        _put(told, fact, fact.at, clock, after)
 
 
 def _tell(told: Replayed, fact: Fact) -> None:
@@ -177,6 +173,11 @@ def _promise(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
             _put(told, fact, fact.at, clock, rules.cancel(clock, fact.at, terms.calendar))
 
 
+def _reclassify(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
+    if promises(fact) is not None:  # otherwise no clock was moved
+        _promise(told, fact, terms_of)
+
+
 def _breach(told: Replayed, fact: Fact) -> None:
     """Believe a verdict that a scan wrote, if its deadline was the one that the history leads to.
 
@@ -221,3 +222,21 @@ def _key_of(fact: Fact) -> Key:
     """Read ticket/target/cycle/kind/level/repeat; the ticket's own id may hold anything."""
     parts = (fact.key or "").rsplit("/", 5)
     return (parts[1], int(parts[2])) if len(parts) == 6 and parts[2].isdecimal() else ("", 0)  # noqa: PLR2004
+
+
+_UNDER_TERMS: Mapping[str, Callable[[Replayed, Fact, TermsOf], None]] = {
+    "created": _create,
+    "started": _start,
+    "priority": _promise,
+    "escalated": _promise,
+    "classified": _reclassify,
+}
+_BY_THEMSELVES: Mapping[str, Callable[[Replayed, Fact], None]] = {
+    "commented": _answer,
+    "status": _move,
+    "breached": _breach,
+    "waived": _waive,
+    "waiver_revoked": _waive,
+    # These moved nothing, but whoever asks should see them.
+    **dict.fromkeys(("warned", "raised", "collapsed", "acknowledged", "rearmed"), _tell),
+}

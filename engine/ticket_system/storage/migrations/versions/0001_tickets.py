@@ -142,11 +142,12 @@ def upgrade() -> None:
         sa.Column("acknowledged_at", instant),
         sa.Column("rearms_at", instant),
         sa.Column("held_for", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("waived_at", instant),
         sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="clocks_ticket_id_fk"),
         sa.ForeignKeyConstraint(["rules"], ["rules.id"], name="clocks_rules_fk"),
         sa.PrimaryKeyConstraint("ticket_id", "target", "cycle", name="clocks_pk"),
     )
-    op.create_index("clocks_breached", "clocks", ["breached_at"], **where("state = 'breached'"))
+    op.create_index("clocks_breached", "clocks", ["breached_at"], **where("state = 'breached' AND waived_at IS NULL"))
     op.create_index("clocks_met", "clocks", ["stopped_at"], **where("state = 'met'"))
     op.create_index("clocks_overdue", "clocks", ["due_at"], **where("state = 'breached' AND stopped_at IS NULL"))
     op.create_index("clocks_to_check", "clocks", ["next_check_at"], **where("next_check_at IS NOT NULL"))
