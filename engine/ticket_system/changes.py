@@ -195,6 +195,19 @@ class Changes:
         events.append(self.connection, Event(ticket_id, now, "classified", actor, *told, detail=detail))
         return True
 
+    def repromise(self, ticket_id: str, *, actor: str = "system", now: datetime | None = None) -> bool:
+        """Put an open ticket under the rules in force (rules 18, 19); False when nothing of it moves, or it is done."""
+        ticket, now = self.lock(ticket_id, now)
+        if ticket is None or ticket.status not in ACTIVE_STATUSES:
+            return False
+        promised, version = self._promises.repromised(ticket, now)
+        if not promised.detail:
+            return False
+        tickets.update(self.connection, ticket_id, **promised.columns)
+        detail = events.detail(rules=version, **promised.detail)
+        self.note(ticket_id, now, "repromised", actor, new=str(version), detail=detail)
+        return True
+
     def escalate(self, ticket_id: str, reason: str = "", *, actor: str = "system", now: datetime | None = None) -> bool:
         """Raise the priority one step by hand, and with it the promise (rule 10); False when it is not there."""
         check_text("reason", reason)

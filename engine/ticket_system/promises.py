@@ -18,6 +18,7 @@ from ticket_system.sla.alarms import Alarm, acknowledge, next_look, plan, rearm,
 from ticket_system.sla.clocks import RESOLUTION, Clock, ClockState
 from ticket_system.sla.course import Changed, Course, Rechosen
 from ticket_system.sla.policies import Facts, Level
+from ticket_system.sla.rollout import Rollout
 from ticket_system.storage import alarms, clocks, events, tickets
 from ticket_system.storage.alarms import Raised
 from ticket_system.storage.events import Event
@@ -85,6 +86,16 @@ class Promises:
         )
         self._store(found.changes, ticket)
         return _promised(found, ticket) if found.promises else Promised({}, {})
+
+    def repromised(self, ticket: Ticket, now: datetime) -> tuple[Promised, int | None]:
+        """Promise what the rules in force promise (18, 19); raises no alarm for what is past. Returns their version."""
+        self._quiet_until = now
+        found = Rollout(self.course.rules).repromised(
+            self._newest(ticket.id), ticket, now, was_answered=lambda: tickets.was_answered(self.connection, ticket)
+        )
+        self._store(found.changes, ticket)
+        version, _ = self.course.rules.in_force()
+        return (_promised(found, ticket) if found.promises else Promised({}, {})), version
 
     def answered(self, ticket: Ticket, comment: Comment, now: datetime) -> None:
         """Stop what waits for an answer, or start to wait for one (rules 15, 16)."""

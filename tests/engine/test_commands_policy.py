@@ -95,3 +95,33 @@ def test_a_file_that_is_not_there_is_one_line(run: Run) -> None:
     status, _, err = run("policy", "check", "no.toml")
     assert status == 2
     assert err == "tickets: no.toml: cannot be read: No such file or directory\n"
+
+
+STRICT = '[policies.all.targets.resolution]\nwithin = { critical = "1h", high = "2h", medium = "3h", low = "4h" }\n'
+
+
+def test_rules_are_applied_to_open_tickets_after_they_were_shown(run: Run, tmp_path: Path) -> None:
+    """Rule 18: an explicit act that shows beforehand what would move."""
+    (tmp_path / "sla.toml").write_text(STRICT)
+    _, out, _ = run("create", "It is slow", "--requester", "ada", "--json")
+    ticket_id = json.loads(out)["id"]
+    status, out, _ = run("policy", "apply", "sla.toml", "--to-open", "--dry-run")
+    assert status == 0
+    assert out.startswith("1 tickets are open.\n        1 clock would be due earlier\n")
+    assert f"{ticket_id}\tresolution\tearlier\t" in out
+    status, _, err = run("policy", "apply", "sla.toml", "--to-open")
+    assert (status, err) == (2, "tickets: nobody is there to be asked; look with --dry-run, then say --yes\n")
+    status, out, _ = run("policy", "apply", "sla.toml", "--to-open", "--yes", "--json")
+    told = json.loads(out)
+    assert (status, told["version"], told["changed"], told["counted"]) == (0, 1, 1, {"earlier": 1})
+    status, out, _ = run("policy", "apply", "sla.toml", "--to-open", "--yes")
+    assert out.endswith("Version 1 is in force for new tickets.\n0 open tickets run under it now.\n"), "nothing twice"
+    _, out, _ = run("show", ticket_id, "--json")
+    assert json.loads(out)["sla_hours"] == 3
+
+
+def test_a_dry_run_is_for_open_tickets(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sla.toml").write_text(STRICT)
+    status, _, err = run("policy", "apply", "sla.toml", "--dry-run")
+    assert status == 2
+    assert "goes with --to-open" in err

@@ -251,6 +251,8 @@ def _marks(step: Step) -> Iterator[Mark]:
         yield Mark(step.at, "re-targeted", text, (10,))
     elif before.policy != after.policy:
         yield Mark(step.at, "re-targeted", f"policy {before.policy} → {after.policy}, by {_cause(fact)}", (10, 17))
+    elif before.rules != after.rules:
+        yield Mark(step.at, "re-targeted", f"as long as before, by {_cause(fact)}", (18,))
     if after.breached_at is not None and before.breached_at is None:
         found = "" if after.detected_at else "; no scan has found it yet"
         if after.cause == "retarget":
@@ -303,6 +305,8 @@ def _moved(step: Step) -> Iterator[Mark]:
 
 def _cause(fact: Fact) -> str:
     """Say what a promise was made anew for."""
+    if fact.kind == "repromised":
+        return f"version {fact.new} of the rules"
     return reclassified(fact.old, fact.new) if fact.kind == "classified" else f"priority {fact.old} → {fact.new}"
 
 

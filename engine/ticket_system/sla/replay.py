@@ -156,17 +156,21 @@ def _move(told: Replayed, fact: Fact) -> None:
 
 def _promise(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
     policies, named = known(fact.detail).get("policies") or {}, promises(fact)
+    version = known(fact.detail).get("rules")
     for key, clock in _settled(told, fact):
         if clock.stopped_at is not None or (named is not None and clock.target not in named):
             continue
         terms = told.terms[key]
         if clock.target in policies:
-            terms = terms_of(clock.target, policies[clock.target], clock.rules)
+            terms = terms_of(
+                clock.target, policies[clock.target], version if fact.kind == "repromised" else clock.rules
+            )
         span = promised(fact, clock.target, terms)
         if span is not None:
             told.terms[key] = terms
             moved = rules.retarget(clock, span, fact.at, terms.calendar)
-            _put(told, fact, fact.at, clock, replace(moved, policy=terms.policy.name))
+            pinned = version if fact.kind == "repromised" else clock.rules
+            _put(told, fact, fact.at, clock, replace(moved, policy=terms.policy.name, rules=pinned))
         elif named is None:
             told.gaps.append(f"event {fact.id} ({fact.kind}) does not say what was promised")
         else:
@@ -229,6 +233,7 @@ _UNDER_TERMS: Mapping[str, Callable[[Replayed, Fact, TermsOf], None]] = {
     "started": _start,
     "priority": _promise,
     "escalated": _promise,
+    "repromised": _promise,
     "classified": _reclassify,
 }
 _BY_THEMSELVES: Mapping[str, Callable[[Replayed, Fact], None]] = {

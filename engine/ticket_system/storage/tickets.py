@@ -107,6 +107,11 @@ def comments_of(connection: sa.Connection, ticket_id: str, *, include_internal: 
     return [Comment(*row) for row in rows]
 
 
+def active(connection: sa.Connection) -> list[str]:
+    """Return the ids of all active tickets."""
+    return list(connection.scalars(sa.select(tickets.c.id).where(is_active).order_by(tickets.c.id)))
+
+
 def was_answered(connection: sa.Connection, ticket: Ticket) -> bool:
     """Tell whether somebody other than the requester has said something in public (rule 15)."""
     return connection.execute(_ANSWER, {"id": ticket.id, "requester": ticket.requester}).first() is not None
