@@ -279,17 +279,18 @@ class Changes:
 
     def finish(self, ticket_id: str, *, now: datetime | None = None) -> None:
         """Do what raised levels leave to be done by hand: reassign, tag, move the deadline, or move on (rule 22)."""
-        ticket, now = self.lock(ticket_id, now)
-        for raised in alarms.raised(self.connection, ticket_id):
-            alarms.finish(self.connection, ticket_id, raised)
-            # What was done meanwhile needs nothing more.
-            if ticket is None or ticket.status not in ACTIVE_STATUSES:
-                continue
+        self.lock(ticket_id, now, finish=True)
+
+    def _finish(self, ticket: Ticket, now: datetime) -> Ticket:
+        for raised in alarms.raised(self.connection, ticket.id):
+            alarms.finish(self.connection, ticket.id, raised)
             level = self._promises.level(ticket, raised)
-            if level is not None:
+            # What was done meanwhile needs nothing more.
+            if level is not None and ticket.status in ACTIVE_STATUSES:
                 self._act(ticket, level, now)
                 self._promises.moved_on(ticket, raised, level, now)
-            ticket, now = self._reread(ticket_id, now)
+                ticket = self._reread(ticket)
+        return ticket
 
     def _act(self, ticket: Ticket, level: Level, now: datetime) -> None:
         """Do what a level does beyond telling somebody."""
@@ -316,21 +317,21 @@ class Changes:
         """Write down what happened to a ticket that was locked before."""
         events.append(self.connection, Event(ticket_id, at, kind, actor, **more))
 
-    def lock(self, ticket_id: str, now: datetime | None) -> tuple[Ticket | None, datetime]:
+    def lock(self, ticket_id: str, now: datetime | None, *, finish: bool = False) -> tuple[Ticket | None, datetime]:
         """Lock a ticket, and have everything happened that was due before now (rule 7)."""
         found = tickets.lock(self.connection, ticket_id)
         if found is None:
             return None, utc_now()
         ticket, database_now, next_check_at = found
         at = database_now if now is None else check_moment("now", now)
-        if not self.alarms or next_check_at is None or next_check_at >= at:
-            return ticket, at
-        sweeps.catch_up(self.connection, ticket_id, at)
-        return self._reread(ticket_id, at)
+        if self.alarms and next_check_at is not None and next_check_at < at:
+            finish |= sweeps.catch_up(self.connection, ticket_id, at).to_finish
+            ticket = self._reread(ticket)
+        return self._finish(ticket, at) if finish else ticket, at
 
-    def _reread(self, ticket_id: str, now: datetime) -> tuple[Ticket | None, datetime]:
-        found = tickets.lock(self.connection, ticket_id)
-        return (None if found is None else found[0]), now
+    def _reread(self, ticket: Ticket) -> Ticket:
+        found = tickets.lock(self.connection, ticket.id)
+        return ticket if found is None else found[0]
 
     def _move(self, ticket: Ticket, status: str, actor: str, now: datetime, **more: Any) -> None:
         resolved_at = ticket.resolved_at if status == "closed" else now if status == "resolved" else None

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.contents import everything, rows_of
+from tests.support.factories import a_comment
 from tests.support.promises import HOUR, Desk, a_policy, at, promise
 from ticket_system import InvalidTicket, PolicyError, TicketSystem, monitor
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, ClockState
@@ -14,6 +18,7 @@ from ticket_system.sla.policies import DEFAULT_CHAIN, Level, Match, Policy, Warn
 from ticket_system.storage import tables
 
 MINUTE = 60
+names = count()
 ONLY_RESOLUTION = {RESOLUTION: promise(4, calendar="around the clock")}
 
 
@@ -412,27 +417,38 @@ def test_old_tickets_raise_no_alarms_on_the_first_day(desk: Desk) -> None:
     assert len(desk.alarms("escalated", ticket_id="new")) == 1
 
 
-def test_scanning_at_any_moments_says_the_same_as_scanning_every_minute(desk: Desk) -> None:
-    """Rules 5, 7, 8: the same verdicts, and the same things written down; late, some of them as passed over."""
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moments=st.sets(st.integers(1, 39 * 60), max_size=25), answer=st.integers(1, 39 * 60), hold=st.integers(1, 600))
+def test_scanning_at_any_moments_says_the_same_as_scanning_all_the_time(
+    desk: Desk, moments: set[int], answer: int, hold: int
+) -> None:
+    """Rules 5, 7, 8: the same verdicts, and the same keys written down; late, some alarms as passed over."""
     desk.promises(
         a_policy(
             warnings=(Warn(percent=50), Warn(seconds_before=30 * MINUTE)),
             chain=(after(-0.25), after(0), after(2, repeat_seconds=HOUR, max_repeats=2)),
         )
     )
-    schedules = {"always": [minute / 60 for minute in range(1, 60 * 40)], "often": [1, 7.77, 8, 26, 39], "once": [39.5]}
-    told = {}
-    for name, moments in schedules.items():
+    told = []
+    for scans in (set(range(5, 40 * 60, 5)), moments, set()):
+        name = f"t{next(names)}"
         desk.opens(name)
-        for hours in moments if name != "always" else moments[::10]:
-            desk.scans(hours)
+        steps = [(minute, "scan") for minute in scans] + [(answer, "answer"), (hold, "hold"), (hold + 90, "go on")]
+        for minute, step in sorted(steps):
+            if step == "scan":
+                desk.scans(minute / 60)
+            elif step == "answer":
+                desk.does("comment", a_comment(name, id=name), hours=minute / 60)
+            else:
+                desk.does("set_status", name, "on_hold" if step == "hold" else "in_progress", hours=minute / 60)
         desk.does("settle", name, hours=40)
-        events = desk.system.get_history(name)
-        told[name] = (
-            {(event.key or "").removeprefix(name) for event in events},
-            {key: (one.state, one.due_at, one.breached_at) for key, one in desk.clocks(name).items()},
+        told.append(
+            (
+                {(event.key or event.kind).removeprefix(name) for event in desk.system.get_history(name)},
+                {key: (one.state, one.due_at, one.breached_at, one.cause) for key, one in desk.clocks(name).items()},
+            )
         )
-    assert told["always"] == told["often"] == told["once"]
+    assert told[0] == told[1] == told[2]
 
 
 def test_a_change_does_first_what_was_due_before_it(desk: Desk) -> None:
