@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
+import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +25,7 @@ from tests.benchmarks import floors, stock
 from tests.benchmarks.deadlines import deadlines
 from tests.support.postgres import create_database, running_postgres
 from ticket_system import Ticket, TicketSystem, monitor
+from ticket_system.audit import audit_clocks
 from ticket_system.storage.database import Database
 
 TARGET = Path("build/bench.json")
@@ -170,6 +172,37 @@ def sweeps(database: Database, results: Results, number: int, rounds: int) -> No
     )
 
 
+def audits(database: Database, results: Results, number: int) -> None:
+    """Measure an audit of a healthy history beside bare reading of what it reads; a difference made by hand is found."""
+    print(f"  {database.dialect}: storing {number * 6:,} events", file=sys.stderr)
+    stock.live(database, number, datetime.now(UTC))
+    stock.settle_down(database)
+
+    def reading() -> int:
+        query = "SELECT ticket_id, id, at, kind, actor, old, new, note, key, detail FROM events ORDER BY ticket_id, id"
+        if database.dialect == "postgresql":
+            with bare(database) as connection, connection.transaction(), connection.cursor("rows") as cursor:
+                return sum(1 for _ in cursor.execute(query))
+        with closing(bare_sqlite(database)) as file:
+            return sum(1 for _ in file.execute(query))
+
+    began = time.perf_counter()
+    report = audit_clocks(database, everything=True, budget_seconds=None)
+    ours = time.perf_counter() - began
+    began = time.perf_counter()
+    read = reading()
+    floor = time.perf_counter() - began
+    results.add(f"{database.dialect}: audit of {read:,} events", read / ours, "a second", read / floor)
+    if report.found:
+        results.missed.append(f"{database.dialect}: an audit of a healthy history found {report.found} differences")
+    with database.write() as connection:
+        edit = "UPDATE clocks SET due_at = started_at WHERE ticket_id = 'life-7'"
+        connection.execute(sa.text(edit))
+    found = audit_clocks(database, everything=True, budget_seconds=None).differences
+    if [(one.ticket_id, one.field) for one in found] != [("life-7", "due_at")]:
+        results.missed.append(f"{database.dialect}: a due instant edited by SQL was not found")
+
+
 def creation(database: Database, results: Results, number: int, rounds: int) -> None:
     """Measure `create_ticket`, one transaction each, against the same four inserts by hand."""
     system, ours, raw = TicketSystem(database), [], []
@@ -203,6 +236,7 @@ def main() -> int:
     parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of stored tickets, ascending")
     parser.add_argument("--due", type=int, default=20_000, help="tickets that run out in each round")
     parser.add_argument("--rounds", type=int, default=5, help="how often each pair is measured; the median counts")
+    parser.add_argument("--lives", type=int, default=20_000, help="tickets whose six events each are audited")
     parser.add_argument("--only", choices=("postgresql", "sqlite"), help="one database only")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
@@ -227,6 +261,10 @@ def main() -> int:
                     idle_ticks(databases, results)
                     sweeps(databases[max(sizes)], results, options.due, options.rounds)
                     creation(databases[max(sizes)], results, 1000, options.rounds)
+                    url = create_database(server, "lives") if dialect == "postgresql" else f"{folder}/lives.db"
+                    lives = stack.enter_context(Database(url))
+                    lives.upgrade()
+                    audits(lives, results, options.lives)
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(json.dumps(results.figures, indent=2, ensure_ascii=False) + "\n")
     Console().print(results.table())

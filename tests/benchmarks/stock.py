@@ -56,6 +56,44 @@ def fill(database: Database, first: int, last: int, start: datetime) -> None:
     )  # fmt: skip
 
 
+def live(database: Database, number: int, start: datetime) -> None:
+    """Store tickets that were opened, worked on, put on hold for an hour, talked about and solved: six events each."""
+    later, series = _LATER[database.dialect], _SERIES[database.dialect]
+    opened = "-(n % 2592000) - 864000"
+    at = {hours: later.format(f"{opened} + {int(hours * 3600)}") for hours in (0, 1, 2, 3, 4, 5, 73)}
+    given: dict[str, object] = {"first": 1, "last": number, "start": start}
+    _run(
+        database,
+        f"""INSERT INTO tickets (id, title, description, requester, priority, status, assignee, sla_hours,
+                created_at, updated_at, resolved_at, tags)
+            SELECT 'life-' || n, 'Ticket ' || n, 'Something is wrong', 'ada', 3, 'resolved', 'grace', 72, {at[0]}, {at[5]},
+                {at[5]}, '[]' FROM {series}""",
+        **given,
+    )
+    _run(
+        database,
+        f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, paused_for, stopped_at)
+            SELECT 'life-' || n, 'resolution', 1, 'met', {at[0]}, 259200, {at[73]}, 3600000000, {at[5]} FROM {series}""",
+        **given,
+    )
+    detail = '{"status":"open","priority":3,"sla_hours":72}'
+    for hours, kind, old, new in (
+        (0, "created", None, detail),
+        (1, "status", "open", "in_progress"),
+        (2, "status", "in_progress", "on_hold"),
+        (3, "status", "on_hold", "in_progress"),
+        (4, "commented", None, "public"),
+        (5, "status", "in_progress", "resolved"),
+    ):
+        _run(
+            database,
+            f"""INSERT INTO events (ticket_id, at, recorded_at, kind, actor, old, new)
+                SELECT 'life-' || n, {at[hours]}, {at[hours]}, '{kind}', '{"ada" if kind == "created" else "grace"}',
+                    CAST(:old AS TEXT), CAST(:new AS TEXT) FROM {series}""",
+            old=old, new=new, **given,
+        )  # fmt: skip
+
+
 def chain_of(database: Database) -> int:
     """Put in force: two warnings, and three levels of which the first raises the priority; returns the version."""
     levels = (Level(raise_priority=True, notify=("assignee-or-desk",)), Level(3600, notify=("desk",)))
