@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.support.contents import everything
 from tests.support.promises import MONDAY, OFFICE, Desk, a_policy, at, promise
 from ticket_system import rollout
 from ticket_system.sla.books import PolicyBook
+from ticket_system.sla.calendars import Calendar
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, ClockState
 from ticket_system.sla.policies import Level, Policy, Warn
 
@@ -148,3 +150,21 @@ def test_an_explanation_knows_both_rules(desk: Desk, hours: float) -> None:
     assert told["differs"] == []
     marks = {mark["what"]: mark["text"] for mark in told["marks"]}
     assert ("re-targeted" in marks) == (hours == 1)
+
+
+def test_a_calendar_whose_zone_changes_in_mid_flight_repeats_no_alarm_and_loses_none(desk: Desk) -> None:
+    """Rules 8, 19, 21: what was warned of stays warned of; what is ahead moves with the deadline."""
+    chain = (Level(notify=("desk",)),)
+    policy = a_policy(targets={RESOLUTION: promise(4)}, warnings=(Warn(percent=25), Warn(percent=75)), chain=chain)
+    desk.promises(policy)
+    desk.opens()
+    desk.scans(1.5)
+    assert (desk.alarms(), desk.ahead()) == (["warned resolution 1/0"], [3, 4])
+    overseas = Calendar("office", ZoneInfo("America/New_York"), OFFICE.hours)
+    desk.system.put_in_force(PolicyBook((policy,), {"office": overseas}))
+    assert repromised(desk, 2)
+    assert desk.clock(RESOLUTION).due_at == at(10), "New York opens at 15:00 in Berlin"
+    assert desk.ahead() == [9, 10]
+    for hours in (3.5, 4.5, 9.5, 10.5, 20):
+        desk.scans(hours)
+    assert desk.alarms() == ["warned resolution 1/0", "warned resolution 2/0", "escalated resolution 1/0"]

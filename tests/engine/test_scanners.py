@@ -5,9 +5,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -16,8 +19,12 @@ from sqlalchemy import event
 from tests.support.contents import everything, rows_of
 from tests.support.factories import a_ticket, a_ticket_due_in
 from ticket_system import StorageUnavailable, TicketSystem, monitor
+from ticket_system.audit import audit_clocks
 from ticket_system.changes import Changes
-from ticket_system.storage import tables
+from ticket_system.sla.books import PolicyBook
+from ticket_system.sla.clocks import RESOLUTION
+from ticket_system.sla.policies import Level, Policy, TargetRule, Warn
+from ticket_system.storage import sweeps, tables
 from ticket_system.storage.database import Database
 
 on_disk = pytest.mark.parametrize("database_url", ("sqlite-file", "postgresql"), indirect=True)
@@ -268,3 +275,99 @@ def test_a_change_on_a_connection_that_died_is_an_error_and_the_next_one_gets_an
     ticket = system.get_ticket("t")
     assert ticket is not None
     assert (ticket.status, ticket.priority) == ("in_progress", 3)
+
+
+# --- chains ------------------------------------------------------------------------------------------------------
+
+CHAIN = Policy(
+    "chain",
+    targets={RESOLUTION: TargetRule(dict.fromkeys(range(1, 5), 4 * 3600))},
+    warnings=(Warn(percent=50),),
+    chain=(
+        Level(notify=("desk",), raise_priority=True, tag="late", reassign_to="lead"),
+        Level(3600, notify=("desk", "pager"), repeat_seconds=600, max_repeats=2),
+    ),
+)
+
+
+def under_a_chain(system: TicketSystem, number: int) -> set[str]:
+    """Tickets that have been late for an hour and a half: all levels but the last repeats are due."""
+    system.put_in_force(PolicyBook((CHAIN,)))
+    created_at = datetime.now(UTC) - timedelta(hours=5, minutes=15)
+    ids = [f"{index:04}" for index in range(number)]
+    system.create_tickets([a_ticket(id=name, priority=3, created_at=created_at) for name in ids])
+    return set(ids)
+
+
+def each_is_raised_once(system: TicketSystem, ids: set[str]) -> None:
+    """The highest level that was due, once; the others passed over, once (rules 8, 23)."""
+    told = rows_of(system.database, tables.events, tables.events.c.key.is_not(None))
+    assert len({row["key"] for row in told}) == len(told)
+    raised = [row["ticket_id"] for row in told if row["kind"] == "escalated"]
+    assert raised == unique(ids)
+    passed_over = Counter(row["ticket_id"] for row in told if row["kind"] == "collapsed")
+    assert passed_over == dict.fromkeys(ids, 3), "the warning, the first level, the second level before its repeat"
+    assert len(rows_of(system.database, tables.outbox)) == 2 * len(ids)
+    assert audit_clocks(system.database, everything=True).differences == []
+
+
+@on_disk
+def test_two_scanners_an_hour_late_raise_each_chain_once(system: TicketSystem, database_url: str) -> None:
+    """Rules 8, 22, 23."""
+    ids = under_a_chain(system, 150)
+    ready = threading.Barrier(3)
+
+    def work(_: int) -> int:
+        with Database(database_url) as database:
+            ready.wait()
+            return sum(monitor.scan_breaches(database, batch_size=7).alarms for _ in range(3))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(work, range(3))) == len(ids)
+    each_is_raised_once(system, ids)
+
+
+@on_disk
+def test_a_scanner_that_is_killed_between_raising_and_acting_leaves_the_rest_to_the_next(system: TicketSystem) -> None:
+    """Rule 22: whom it told is told once, and what it had left to do is done once."""
+    system.put_in_force(PolicyBook((replace(CHAIN, chain=CHAIN.chain[:1]),)))
+    created_at = datetime.now(UTC) - timedelta(hours=5)
+    system.create_tickets([a_ticket(id=f"{index}", priority=3, created_at=created_at) for index in range(20)])
+    with system.database.statement() as connection:
+        assert sweeps.sweep(connection, None, sweeps.START, 1000).to_finish
+    assert {ticket.assignee for ticket in system.get_queue()} == {None}, "here the scanner died"
+    monitor.scan_breaches(system.database)
+    monitor.scan_breaches(system.database)
+    for ticket in system.get_queue():
+        assert (ticket.assignee, ticket.tags, ticket.priority) == ("lead", ["late"], 2)
+        assert [event.kind for event in system.get_history(ticket.id) if event.kind in {"tagged", "assigned"}] == [
+            "tagged",
+            "assigned",
+        ]
+    assert len(rows_of(system.database, tables.outbox)) == 20
+    assert rows_of(system.database, tables.alarms) == []
+
+
+@on_disk
+def test_scanners_beside_people_lose_no_level_and_double_none(system: TicketSystem, database_url: str) -> None:
+    ids = under_a_chain(system, 40)
+    ready = threading.Barrier(3)
+
+    def scan() -> None:
+        with Database(database_url) as database:
+            ready.wait()
+            for _ in range(10):
+                monitor.scan_breaches(database, batch_size=5)
+
+    def work() -> None:
+        with Database(database_url) as database, TicketSystem(database) as desk:
+            ready.wait()
+            for name in sorted(ids):
+                desk.update_status(name, "on_hold")
+                desk.update_status(name, "in_progress")
+
+    with ThreadPoolExecutor(3) as pool:
+        for job in [pool.submit(scan), pool.submit(scan), pool.submit(work)]:
+            job.result()
+    monitor.scan_breaches(system.database)
+    each_is_raised_once(system, ids)
