@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ticket_system.rulebook import Rulebook
-from ticket_system.sla.alarms import Alarm, acknowledge, next_look, plan, rearm, tells_nobody
+from ticket_system.sla.alarms import ESCALATED, Alarm, acknowledge, next_look, plan, rearm, tells_nobody
 from ticket_system.sla.clocks import RESOLUTION, Clock, ClockState
 from ticket_system.sla.course import Changed, Course, Rechosen
 from ticket_system.sla.policies import Facts, Level
@@ -39,6 +39,8 @@ class Promises:
         self.connection, self.rules = connection, rules
         #: What lies further back raises no alarm.
         self._quiet_until = None if alarms else utc_now()
+        #: When the rules of a ticket are changed under it: what is past then is put on record as passed over (19).
+        self._edited_at: datetime | None = None
         self.course = Course(rules.within(connection))
 
     def opened(self, ticket: Ticket) -> list[Changed]:
@@ -89,7 +91,7 @@ class Promises:
 
     def repromised(self, ticket: Ticket, now: datetime) -> tuple[Promised, int | None]:
         """Promise what the rules in force promise (18, 19); raises no alarm for what is past. Returns their version."""
-        self._quiet_until = now
+        self._edited_at = now
         found = Rollout(self.course.rules).repromised(
             self._newest(ticket.id), ticket, now, was_answered=lambda: tickets.was_answered(self.connection, ticket)
         )
@@ -207,8 +209,20 @@ class Promises:
         # What was raised once, before a reopening or under another policy, is not raised again (8, 21).
         for key in events.taken(self.connection, ahead) if ahead else ():
             del ahead[key]
+        if self._edited_at is not None:
+            self._pass_over(ahead, self._edited_at)
         alarms.insert(self.connection, list(ahead.values()))
         return next_look(after, ahead.values(), is_held=is_held)
+
+    def _pass_over(self, ahead: dict[str, Alarm], now: datetime) -> None:
+        """Put on record what was past when the rules changed: it is raised neither now nor later (19)."""
+        past = [key for key, one in ahead.items() if one.at <= now]
+        for key in past:
+            one = ahead.pop(key)
+            what = "level" if key.rsplit("/", 3)[1] == ESCALATED else "warning"
+            note = f"{one.target} {what} {key.rsplit('/', 2)[1]}: passed over, it was past when the rules changed"
+            event = Event(one.ticket_id, now, "collapsed", "system", note=note, key=key)
+            events.append(self.connection, event)
 
     def _ahead(self, ticket: Ticket, changed: Changed) -> dict[str, Alarm]:
         """Return the alarms of a clock by the key of the event that they become."""

@@ -64,8 +64,10 @@ def test_a_deadline_that_has_passed_by_the_new_rules_is_a_breach_now_and_wakes_n
     assert (moved.state, moved.breached_at, moved.cause) == (ClockState.BREACHED, at(4), "retarget")
     assert desk.scans(4.1).found == 0
     assert desk.ahead() == [5]
+    desk.does("set_status", "t", "on_hold", hours=4.2)
+    desk.does("set_status", "t", "in_progress", hours=4.3)
     desk.scans(5.1)
-    assert desk.alarms() == ["escalated resolution 2/0"]
+    assert desk.alarms() == ["collapsed resolution 1/0", "collapsed resolution 1/0", "escalated resolution 2/0"]
 
 
 def test_another_calendar_moves_what_is_undecided_and_raises_no_old_alarm(desk: Desk) -> None:
@@ -78,7 +80,13 @@ def test_another_calendar_moves_what_is_undecided_and_raises_no_old_alarm(desk: 
     assert repromised(desk, 10)
     assert desk.clock(RESOLUTION).due_at == at(18)
     assert desk.ahead() == [], "10 % were gone at hour 9"
+    desk.does("set_status", "t", "on_hold", hours=11)
+    desk.does("set_status", "t", "in_progress", hours=12)
     assert desk.scans(17).found == 0
+    assert desk.alarms() == ["collapsed resolution 1/0"]
+    assert desk.history("collapsed")[0].note == (
+        "resolution warning 1: passed over, it was past when the rules changed"
+    )
 
 
 def test_a_paused_clock_stays_paused_with_what_is_left_by_the_new_rules(desk: Desk) -> None:

@@ -20,7 +20,7 @@ from ticket_system.sla.replay import Key, Replayed, Step
 from ticket_system.sla.terms import Fact, Terms, known, reclassified
 
 #: What the sweep writes behind an alarm that it passed over.
-_PASSED_OVER = ": passed over, a more urgent one was due"
+_PASSED_OVER = ": passed over, "
 
 #: What an interval can be; only `open` counts.
 KINDS = ("open", "closed", "holiday", "paused", "stopped", "overdue")
@@ -273,7 +273,8 @@ def _alarm(fact: Fact) -> Mark:
         case "warned":
             return Mark(fact.at, fact.kind, text, (21,))
         case "collapsed":
-            return Mark(fact.at, "passed over", text.removesuffix(_PASSED_OVER) + " gave way to a later one", (21, 23))
+            what, _, why = text.partition(_PASSED_OVER)
+            return Mark(fact.at, "passed over", f"{what}; {why}", (21, 23))
         case _:
             until = known(fact.detail).get("until") or {}
             ends = {at for at in until.values() if at} if isinstance(until, dict) else set()
