@@ -1,6 +1,7 @@
 """What another book of policies would have meant, on every database."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from tests.support.contents import rows_of
 from tests.support.factories import a_comment, a_ticket
 from tests.support.promises import MONDAY, OFFICE, Desk, a_policy, at, promise
-from ticket_system import STATUS_FLOW, TicketSystem, monitor
+from ticket_system import STATUS_FLOW, TicketSystem, monitor, waivers
 from ticket_system.changes import Changes
+from ticket_system.errors import NotBreached
 from ticket_system.simulation import simulate
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, Clock
@@ -36,7 +38,7 @@ def under(
     """Replay everything since Monday under other policies."""
     system = desk.system if isinstance(desk, Desk) else desk
     changes: list[Change] = []
-    given = {"since": MONDAY, "now": at(until), "changed": changes.append} | more
+    given: dict[str, Any] = {"since": MONDAY, "now": at(until), "changed": changes.append} | more
     return simulate(system.database, PolicyBook(policies, {"office": OFFICE}), **given), changes
 
 
@@ -89,7 +91,7 @@ def histories(draw: st.DrawFn) -> tuple[dict[str, Any], list[Step]]:
     minute, steps = 0, []
     for _ in range(draw(st.integers(0, 12))):
         minute += draw(st.integers(0, 300))
-        verbs = ["set_priority", "escalate", "comment", "comment", "scan", "scan", "reclassify", "reclassify"]
+        verbs = ["set_priority", "escalate", "comment", "comment", "scan", "scan", "reclassify", "reclassify", "waive"]
         verbs += ["set_status"] * 5 if STATUS_FLOW[status] else []
         verb = draw(st.sampled_from(verbs))
         values: tuple[Any, ...] = ()
@@ -128,6 +130,9 @@ def play(system: TicketSystem, first: dict[str, Any], steps: list[Step]) -> str:
             changes = Changes(connection, system.rules)
             if verb == "comment":
                 changes.comment(a_comment(ticket_id, id=f"c{next(numbers)}", **more), now=now)
+            elif verb == "waive":
+                with suppress(NotBreached):
+                    waivers.grant(changes, ticket_id, "It was us.", now=now)
             else:
                 assert getattr(changes, verb)(ticket_id, *values, now=now, **more) is not False
     return ticket_id
@@ -296,7 +301,7 @@ def test_cycles_are_those_of_the_proposed_book(desk: Desk, reopen: str) -> None:
 
 def test_a_priority_that_a_level_raised_stays_raised_and_moves_no_deadline(desk: Desk) -> None:
     """Rule 11: what happened to the priority is history, whatever the proposed chain says."""
-    urgent = {1: 1, 2: 2, 3: 4, 4: 8}
+    urgent: dict[int, float] = {1: 1, 2: 2, 3: 4, 4: 8}
     raising = a_policy(targets={RESOLUTION: promise(urgent)}, chain=(Level(raise_priority=True, notify=("desk",)),))
     desk.promises(raising)
     desk.opens()
@@ -335,6 +340,20 @@ def test_hours_that_somebody_named_stay_under_another_book(desk: Desk) -> None:
     desk.does("set_priority", "t", 2, sla_hours=3, hours=1)
     _, changes = under(desk, promised(10), until=3.5)
     assert changes == []
+
+
+def test_a_waived_breach_is_told_apart_under_any_book(desk: Desk) -> None:
+    """Rules 9, 24: the waiver was meant for the ticket, and is history like all that people did."""
+    desk.promises(promised(4))
+    resolved_after(desk, 5, 7)
+    desk.system.waive_breach("5", "The customer was away.", author="lead")
+    found, changes = under(desk, promised(2))
+    assert changes == []
+    assert found.totals().now == found.totals().proposed == Tally(breached=1, waived=1)
+    found, changes = under(desk, promised(6))
+    assert told(changes) == {("5", RESOLUTION, 1): ("kept", "waived", "met")}
+    desk.system.revoke_waiver("5", "They were not.", author="lead")
+    assert under(desk, promised(2))[0].totals().proposed == Tally(breached=2)
 
 
 # --- which tickets -----------------------------------------------------------------------------------------------

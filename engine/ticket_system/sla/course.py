@@ -204,7 +204,8 @@ class Course:
         version = self._pinned(mine)
         book = self.rules.of_version(version)
         # A clock that runs knows its policy better than the ticket, whose priority an escalation may have raised (11).
-        running = (clock for clock in mine.values() if clock.stopped_at is None and clock.rules == version)
+        # In an order of their own: whoever keeps them in another must come to the same.
+        running = (mine[one] for one in sorted(mine) if mine[one].stopped_at is None and mine[one].rules == version)
         policies = (self.of(clock).policy for clock in running)
         before, policy = next(policies, None) or book.pick(Facts.of(ticket)), book.pick(facts)
         for target in (FIRST_RESPONSE, RESOLUTION):  # the next response waits for a message (16)

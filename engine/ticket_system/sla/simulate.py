@@ -13,14 +13,14 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from ticket_system.errors import TicketSystemError
-from ticket_system.sla.clocks import Clock
+from ticket_system.sla.clocks import Clock, waive
 from ticket_system.sla.course import Changed, Course
 from ticket_system.sla.policies import Facts
 from ticket_system.sla.terms import Fact, known
 from ticket_system.tickets import STATUS_FLOW, Ticket
 
 #: What a simulation looks at; other events move no clock, and change nothing that a policy looks at.
-KINDS = ("created", "status", "priority", "escalated", "classified", "tagged", "commented")
+KINDS = ("created", "status", "priority", "escalated", "classified", "tagged", "commented", "waived", "waiver_revoked")
 
 #: Every clock that there has been, by target and cycle.
 Clocks: TypeAlias = dict[tuple[str, int], Clock]
@@ -43,10 +43,9 @@ def simulated(
         past = _Past(course, opened)
         for fact in facts[1:]:
             past.follow(fact)
-        past.keep(course.settled(past.newest, now))
+        return past.settled(now)
     except (TicketSystemError, ValueError, TypeError, OverflowError):
         return None  # whatever an event says is believed, if it makes sense (27)
-    return past.clocks
 
 
 class _Past:
@@ -57,6 +56,8 @@ class _Past:
         self.clocks: Clocks = {}
         self.newest: dict[str, Clock] = {}
         self.answered = False
+        #: What somebody has waived, and when.
+        self.waived: dict[tuple[str, int], datetime] = {}
         self.keep(course.opened(ticket))
 
     def keep(self, changes: Iterable[Changed]) -> None:
@@ -77,6 +78,8 @@ class _Past:
             self.answered = self.answered or not (internal or fact.actor in {"system", ticket.requester})
         elif kind == "classified":
             self.classify(fact)
+        elif kind in {"waived", "waiver_revoked"}:
+            self.waive(fact)
         elif kind == "tagged":
             ticket.tags = [*ticket.tags, fact.new or ""]
         elif fact.key is None:  # the priority, by somebody's hand
@@ -90,6 +93,21 @@ class _Past:
         found = self.course.reclassified(self.newest, self.ticket, facts, fact.at, was_answered=lambda: self.answered)
         self.keep(found.changes)
         vars(self.ticket).update(new)
+
+    def waive(self, fact: Fact) -> None:
+        told = known(fact.detail)
+        key = str(told.get("target")), told.get("cycle", 0)
+        self.waived.pop(key, None)
+        if fact.kind == "waived":
+            self.waived[key] = fact.at
+
+    def settled(self, now: datetime) -> Clocks:
+        """Return the clocks as of now; a waiver covers the breach under any rules, it was meant for the ticket (9)."""
+        self.keep(self.course.settled(self.newest, now))
+        for key, at in self.waived.items():
+            if key in self.clocks:
+                self.clocks[key] = waive(self.clocks[key], at)
+        return self.clocks
 
     def reprice(self, fact: Fact) -> None:
         priority, told = int(fact.new or ""), known(fact.detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,17 +13,18 @@ from ticket_system.tickets import Ticket
 
 KEPT, LOST = "kept", "lost"
 PROMISED, PROMISED_NO_MORE = "newly promised", "promised no more"
-#: Met by one book, open by the other: a reopening counts differently.
+#: Met by one book, open by the other: a reopening counts differently. Or a breach that only there is waived.
 OTHERWISE = "otherwise"
 #: How a verdict can change, the worst first.
 CHANGES = (LOST, KEPT, PROMISED, PROMISED_NO_MORE, OTHERWISE)
 
+_BROKEN = {"breached", "waived"}
 #: A target and its cycle.
 Key: TypeAlias = tuple[str, int]
 
 
 class Verdict(NamedTuple):
-    """What became of a promise as of a moment: met, breached, cancelled or undecided; and since when."""
+    """What became of a promise as of a moment: met, breached, waived, cancelled or undecided; and since when."""
 
     kind: str
     at: datetime | None = None
@@ -43,10 +44,11 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """How many promises came to which verdict. What is cancelled or undecided counts for nothing (24)."""
+    """How many promises came to which verdict. What is waived, cancelled or undecided is told apart (24)."""
 
     met: int = 0
     breached: int = 0
+    waived: int = 0
     cancelled: int = 0
     undecided: int = 0
 
@@ -59,6 +61,11 @@ class Tally:
     def add(self, kind: str) -> None:
         """Count a verdict of this kind."""
         setattr(self, kind, getattr(self, kind) + 1)
+
+    def merge(self, other: Tally) -> None:
+        """Count what another one has counted."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 @dataclass(slots=True)
@@ -95,10 +102,9 @@ class Simulation:
     def totals(self) -> Line:
         """Return all lines added up."""
         both = Line()
-        for name in ("now", "proposed"):
-            tallies = [getattr(line, name) for line in self.lines.values()]
-            sums = {what: sum(getattr(one, what) for one in tallies) for what in ("met", "breached", "cancelled")}
-            setattr(both, name, Tally(**sums, undecided=sum(one.undecided for one in tallies)))
+        for line in self.lines.values():
+            both.now.merge(line.now)
+            both.proposed.merge(line.proposed)
         return both
 
     def add(
@@ -137,7 +143,7 @@ def verdict(clock: Clock, now: datetime) -> Verdict:
     if clock.state is ClockState.CANCELLED:
         return Verdict("cancelled", clock.stopped_at)
     if clock.state is ClockState.BREACHED:
-        return Verdict("breached", clock.breached_at)  # a waived one is to be told apart here (9, 24)
+        return Verdict("breached" if clock.waived_at is None else "waived", clock.breached_at)
     if clock.state is ClockState.MET:
         return Verdict("met", clock.stopped_at)
     return Verdict("breached", clock.due_at) if clock.is_due(now) else Verdict("undecided")
@@ -178,9 +184,10 @@ def _change(now: str, proposed: str) -> str | None:
         return PROMISED
     if proposed == "cancelled":
         return PROMISED_NO_MORE
-    if proposed == "breached":
-        return LOST
-    return KEPT if now == "breached" else OTHERWISE
+    before, after = now in _BROKEN, proposed in _BROKEN
+    if before == after:
+        return OTHERWISE
+    return LOST if after else KEPT
 
 
 def _tally(tally: Tally) -> dict[str, Any]:
