@@ -23,7 +23,7 @@ def simulate(
     *,
     since: datetime | None = None,
     now: datetime | None = None,
-    batch_size: int = 1000,
+    batch_size: int = 250,
     changed: Callable[[Change], object] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulation:

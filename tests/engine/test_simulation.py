@@ -26,7 +26,7 @@ from ticket_system.sla.policies import Level, Match, Policy
 from ticket_system.sla.simulate import simulated
 from ticket_system.sla.terms import OneBook
 from ticket_system.sla.verdicts import Change, Simulation, Tally
-from ticket_system.storage import simulations, tables
+from ticket_system.storage import clocks, simulations, tables
 
 numbers = count()
 WALL = {"calendar": "around the clock"}
@@ -156,12 +156,13 @@ def test_the_book_that_was_in_force_all_along_comes_to_the_stored_clocks(
     ticket_id, now = play(system, *history), at(history[1][-1][0] / 60 if history[1] else 0)
     with system.database.write() as connection:
         Changes(connection, system.rules).settle(ticket_id, now=now)
+        here = clocks.of_ticket(connection, ticket_id)
         batch = simulations.page(connection, MONDAY, "", MONDAY, 10_000)
     [(ticket, stored, facts)] = [one for one in batch if one.ticket.id == ticket_id]
     found = simulated(Course(OneBook(BOOK)), ticket, facts, now)
     assert found is not None
     assert {key: decided(clock) for key, clock in found.items()} == {
-        (clock.target, clock.cycle): decided(clock) for clock in stored
+        (clock.target, clock.cycle): decided(clock) for clock in here
     }
     simulation, changes = Simulation(MONDAY, now), []
     changes += simulation.add(ticket, stored, found, now)

@@ -240,11 +240,12 @@ class Course:
         promised = timedelta(seconds=seconds)
         try:
             clock = clock_rules.start(
-                ticket.id, at, promised, terms.calendar, target=target, cycle=cycle, paused=paused
-            )
+                ticket.id, at, promised, terms.calendar,
+                target=target, cycle=cycle, paused=paused, policy=policy.name, rules=version,
+            )  # fmt: skip
         except (OverflowError, PolicyError) as error:
             raise InvalidTicket("created_at plus sla_hours lies beyond the years 1 to 9999") from error
-        return Changed(None, replace(clock, policy=policy.name, rules=version), terms)
+        return Changed(None, clock, terms)
 
     def _stopped(self, clock: Clock, now: datetime) -> Changed:
         terms = self.of(clock)

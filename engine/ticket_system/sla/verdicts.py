@@ -30,6 +30,21 @@ class Verdict(NamedTuple):
     at: datetime | None = None
 
 
+_UNDECIDED = Verdict("undecided")
+
+
+class Standing(NamedTuple):
+    """A stored clock, as far as its verdict goes."""
+
+    target: str
+    cycle: int
+    state: str
+    due_at: datetime | None
+    stopped_at: datetime | None
+    breached_at: datetime | None
+    waived_at: datetime | None
+
+
 class Change(NamedTuple):
     """A verdict that the proposed book comes to differently; None where nothing is promised."""
 
@@ -108,7 +123,7 @@ class Simulation:
         return both
 
     def add(
-        self, ticket: Ticket, stored: Iterable[Clock], proposed: Mapping[Key, Clock] | None, now: datetime
+        self, ticket: Ticket, stored: Iterable[Standing], proposed: Mapping[Key, Clock] | None, now: datetime
     ) -> list[Change]:
         """Count a ticket as of now, with its clocks as stored and as proposed; returns what changes for it."""
         self.tickets += 1
@@ -138,15 +153,15 @@ class Simulation:
         return changes
 
 
-def verdict(clock: Clock, now: datetime) -> Verdict:
+def verdict(clock: Clock | Standing, now: datetime) -> Verdict:
     """Return what has become of a promise by now, found by a scan or not (5)."""
-    if clock.state is ClockState.CANCELLED:
-        return Verdict("cancelled", clock.stopped_at)
-    if clock.state is ClockState.BREACHED:
+    state = clock.state
+    if state == ClockState.RUNNING:
+        late = clock.due_at is not None and now > clock.due_at
+        return Verdict("breached", clock.due_at) if late else _UNDECIDED
+    if state == ClockState.BREACHED:
         return Verdict("breached" if clock.waived_at is None else "waived", clock.breached_at)
-    if clock.state is ClockState.MET:
-        return Verdict("met", clock.stopped_at)
-    return Verdict("breached", clock.due_at) if clock.is_due(now) else Verdict("undecided")
+    return _UNDECIDED if state == ClockState.PAUSED else Verdict(str(state), clock.stopped_at)
 
 
 def as_json(found: Simulation) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ticket_system.sla.clocks import Clock
 from ticket_system.sla.simulate import KINDS
 from ticket_system.sla.terms import Fact
-from ticket_system.storage.clocks import clock_columns, clock_from
+from ticket_system.sla.verdicts import Standing
 from ticket_system.storage.tables import Instant, clocks, events, one_of, tickets
 from ticket_system.tickets import Ticket
 
@@ -22,7 +21,7 @@ class Past(NamedTuple):
     """A ticket as it is now, without its texts; its clocks as stored; its events in the order of writing."""
 
     ticket: Ticket
-    clocks: list[Clock]
+    clocks: list[Standing]
     facts: list[Fact]
 
 
@@ -42,10 +41,8 @@ def page(connection: sa.Connection, since: datetime, after: str, until: datetime
         ticket.customer, ticket.plan, ticket.group, ticket.tags = classes
         found[ticket_id] = Past(ticket, [], [])
     ids = {"ids": list(found)}
-    for row in connection.execute(_CLOCKS, ids).all():
-        clock = clock_from(row)
-        if clock is not None:
-            found[clock.ticket_id].clocks.append(clock)
+    for ticket_id, *clock in connection.execute(_CLOCKS, ids).all():
+        found[ticket_id].clocks.append(Standing._make(clock))
     for ticket_id, *fact in connection.execute(_FACTS, ids).all():
         found[ticket_id].facts.append(Fact._make(fact))
     return list(found.values())
@@ -65,7 +62,9 @@ _PAGE = (
     .order_by(tickets.c.created_at, tickets.c.id)
     .limit(sa.bindparam("limit"))
 )
-_CLOCKS = sa.select(*clock_columns).where(clocks.c.ticket_id.in_(sa.bindparam("ids", expanding=True)))
+_CLOCKS = sa.select(clocks.c.ticket_id, *[clocks.c[name] for name in Standing._fields]).where(
+    clocks.c.ticket_id.in_(sa.bindparam("ids", expanding=True))
+)
 # What people wrote is not read, nor what was looked for and found.
 _SILENT = {"note", "recorded_at"}
 _FACTS = (
