@@ -69,9 +69,9 @@ def simulate(
 
 def since_of(text: str, now: datetime) -> datetime:
     """Read a length of time back from now, a date, or an instant; without a zone it is UTC."""
-    if length := _LENGTH.fullmatch(text.strip()):
-        return now - timedelta(**{_UNITS[length[2]]: int(length[1])})
     try:
+        if length := _LENGTH.fullmatch(text.strip()):
+            return now - timedelta(**{_UNITS[length[2]]: int(length[1])})
         return as_utc(datetime.fromisoformat(text.strip()))
     except (ValueError, OverflowError):
         raise InvalidTicket(
