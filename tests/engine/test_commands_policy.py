@@ -129,6 +129,7 @@ def test_a_dry_run_is_for_open_tickets(run: Run, tmp_path: Path) -> None:
     assert "goes with --to-open" in err
 
 
+LABELS = ("critical", "medium", "low", "all")
 QUICK = """
 [policies.everybody.targets.resolution]
 within = { critical = "1h", high = "1h", medium = "1h", low = "1h" }
@@ -152,25 +153,41 @@ def test_a_simulation_shows_what_was_and_what_would_have_been(run: Run, tmp_path
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith("4 tickets opened since ")
-    assert lines[2:5] == [
+    assert lines[2:4] == [
         "target\tpriority\tmet\tbreached\tattainment\t→ met\t→ breached\t→ attainment\tpoints",
         "resolution\tmedium\t0\t1\t0.0 %\t0\t3\t0.0 %\t+0.0",
-        "all\t\t0\t1\t0.0 %\t0\t3\t0.0 %\t+0.0",
     ]
-    assert lines[6:11] == [
+    assert lines[5:10] == [
         "not counted\tnow\t→ proposed",
         "waived\t0\t0",
         "cancelled\t0\t0",
         "undecided\t3\t1",
         "tickets without a clock\t0\t0",
     ]
-    assert lines[12] == "Verdicts that change: 2 lost, on 2 of them."
-    assert lines[14] == "id\tpriority\ttarget\twhat\tnow\t→ proposed"
-    assert lines[15].startswith("later\tmedium\tresolution\tlost\tundecided\tbreached ")
-    assert lines[16:] == ["… and 1 more; --changes shows more, --json all."]
+    assert lines[11] == "Verdicts that change: 2 lost, on 2 of them."
+    assert lines[13] == "id\tpriority\ttarget\twhat\tnow\t→ proposed"
+    assert lines[14].startswith("later\tmedium\tresolution\tlost\tundecided\tbreached ")
+    assert lines[15:] == ["… and 1 more; --changes shows more, --json all."]
     run("breaches")
     with TicketSystem(tmp_path / "tickets.db") as system:
         assert system.in_force()[0] is None, "nothing is put in force"
+
+
+def test_a_simulation_shows_first_what_would_be_lost(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(QUICK + QUICK.replace("resolution", "first_response"))
+    opened_ago(tmp_path, worst=100, late=2)
+    with TicketSystem(tmp_path / "tickets.db") as system:
+        for priority, name in ((1, "urgent"), (4, "patient")):
+            system.create_ticket(Ticket("One", "", "ada", id=name, priority=priority))
+    lines = run("policy", "simulate", "mine.toml", "--changes", "2")[1].splitlines()
+    assert [line.split("\t")[:2] for line in lines[3:11]] == [
+        [target, priority] for target in ("first response", "resolution") for priority in LABELS
+    ]
+    assert "Verdicts that change: 4 newly promised, 1 lost, on 4 of them." in lines
+    assert [line.split("\t")[:4] for line in lines[-3:-1]] == [
+        ["late", "medium", "resolution", "lost"],
+        ["worst", "medium", "first response", "newly promised"],
+    ]
 
 
 def test_a_simulation_tells_a_program_every_change(run: Run, tmp_path: Path) -> None:

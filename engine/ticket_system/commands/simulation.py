@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +48,8 @@ def simulate(
     What people did stays as it was: answers, moves, priorities, waivers. Only the promises are others. Attainment is
     met of what was decided; overdue counts as breached.
     """
+    from ticket_system.sla.verdicts import CHANGES
+
     began = since_of(since, datetime.now(UTC))
     book = read_file(file)
     with open_system(database) as system:
@@ -54,9 +57,11 @@ def simulate(
             _print_json(system, book, began)
             return
         shown: list[Change] = []
+        kept: Counter[str] = Counter()
 
         def keep(one: Change) -> None:
-            if len(shown) < changes:
+            if kept[one.kind] < changes:
+                kept[one.kind] += 1
                 shown.append(one)
 
         with bar("tickets") as progress:
@@ -64,7 +69,8 @@ def simulate(
     if not found.tickets:
         say(f"No ticket was opened since {began:%Y-%m-%d %H:%M} UTC; --since 52w looks back a year.")
         return
-    _draw(found, shown)
+    # What is lost is what somebody wants to see first.
+    _draw(found, sorted(shown, key=lambda one: CHANGES.index(one.kind))[:changes])
 
 
 def since_of(text: str, now: datetime) -> datetime:
@@ -112,12 +118,13 @@ def _print_json(system: TicketSystem, book: PolicyBook, since: datetime) -> None
 def _draw(found: Simulation, shown: list[Change]) -> None:
     tickets = "1 ticket" if found.tickets == 1 else f"{found.tickets:,} tickets"
     say(f"{tickets} opened since {found.since:%Y-%m-%d %H:%M} UTC; as it is now, and as it would be", "")
-    rows = [
-        (target.replace("_", " "), PRIORITY_LABELS[priority], *_cells(line.now, line.proposed))
-        for target, priority, line in found.ordered()
-    ]
+    rows = []
+    for target in dict.fromkeys(target for target, _, _ in found.ordered()):
+        name, together = target.replace("_", " "), found.totals(target)
+        lines = [line for line in found.ordered() if line[0] == target]
+        rows += [(name, PRIORITY_LABELS[priority], *_cells(line.now, line.proposed)) for _, priority, line in lines]
+        rows += [(name, "all", *_cells(together.now, together.proposed))] if len(lines) > 1 else []
     totals = found.totals()
-    rows.append(("all", "", *_cells(totals.now, totals.proposed)))
     columns = ("target", "priority", "met", "breached", "attainment", "→ met", "→ breached", "→ attainment", "points")
     table(columns, rows)
     apart = [

@@ -114,12 +114,13 @@ class Simulation:
         for target, priority in sorted(self.lines, key=lambda key: (TARGETS.index(key[0]), key[1])):
             yield target, priority, self.lines[target, priority]
 
-    def totals(self) -> Line:
-        """Return all lines added up."""
+    def totals(self, target: str | None = None) -> Line:
+        """Return the lines added up, of one target or of all."""
         both = Line()
-        for line in self.lines.values():
-            both.now.merge(line.now)
-            both.proposed.merge(line.proposed)
+        for (one, _), line in self.lines.items():
+            if target in {None, one}:
+                both.now.merge(line.now)
+                both.proposed.merge(line.proposed)
         return both
 
     def add(
