@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ticket_system.commands import calls, desk, figures, policy, transfer, trust, upkeep
+from ticket_system.commands import calls, desk, figures, policy, simulation, transfer, trust, upkeep
 from ticket_system.commands.terminal import Refused, clean
 from ticket_system.errors import (
     InvalidTransition,
@@ -62,6 +62,7 @@ app.command()(figures.report)
 app.command()(trust.audit)
 app.add_typer(transfer.importing, name="import")
 app.command()(transfer.export)
+policy.policy.command()(simulation.simulate)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(upkeep.db, name="db")
 app.add_typer(upkeep.deliveries, name="outbox")

@@ -142,6 +142,8 @@ class Changes:
         if ticket is None:
             return False
         told = self._reprice(ticket, priority, sla_hours, now)
+        # Hours that somebody named are no policy's: another one would not change them.
+        told |= {} if sla_hours is None else {"given": True}
         events.append(
             self.connection,
             Event(

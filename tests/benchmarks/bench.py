@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,10 @@ from tests.benchmarks.deadlines import deadlines
 from tests.support.postgres import create_database, running_postgres
 from ticket_system import Ticket, TicketSystem, monitor
 from ticket_system.audit import audit_clocks
+from ticket_system.simulation import simulate
+from ticket_system.sla.books import PolicyBook
+from ticket_system.sla.clocks import TARGETS
+from ticket_system.sla.policies import Policy, TargetRule
 from ticket_system.storage.database import Database
 
 TARGET = Path("build/bench.json")
@@ -230,6 +234,25 @@ def creation(database: Database, results: Results, number: int, rounds: int) -> 
     results.add(f"{database.dialect}: create_ticket", statistics.median(ours), "a second", statistics.median(raw))
 
 
+def replays(database: Database, results: Results, rounds: int) -> None:
+    """Measure a simulation, tickets a second, against reading the same rows and doing nothing with them."""
+    targets = {target: TargetRule(dict.fromkeys(range(1, 5), 7200)) for target in TARGETS}
+    book, since, ours, raw = PolicyBook((Policy(targets=targets),)), datetime.now(UTC) - timedelta(days=90), [], []
+
+    def by_hand() -> int:
+        if database.dialect == "postgresql":
+            with bare(database) as connection:
+                return floors.read_past(connection, "%s", since)
+        with closing(bare_sqlite(database)) as file:
+            return floors.read_past(file, "?", f"{since:%Y-%m-%d %H:%M:%S}")
+
+    for _ in range(rounds):
+        ours.append(per_second(lambda: simulate(database, book, since=since).tickets))
+        raw.append(per_second(by_hand))
+    name = f"{database.dialect}: tickets simulated, over reading them"
+    results.add(name, statistics.median(ours), "a second", statistics.median(raw))
+
+
 def main() -> int:
     """Run the benchmarks; the exit code says whether every ratio is what it must be."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -265,6 +288,7 @@ def main() -> int:
                     lives = stack.enter_context(Database(url))
                     lives.upgrade()
                     audits(lives, results, options.lives)
+                    replays(lives, results, options.rounds)
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(json.dumps(results.figures, indent=2, ensure_ascii=False) + "\n")
     Console().print(results.table())

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 
@@ -158,3 +159,20 @@ def create(connection: psycopg.Connection | sqlite3.Connection, mark: str, title
         (ticket_id, at, at, "created", "ada", opened),
     )
     connection.execute("COMMIT")
+
+
+_PAST = (
+    """SELECT id, created_at, requester, priority, customer, plan, "group", tags FROM tickets
+        WHERE created_at >= {0} ORDER BY created_at, id""",
+    """SELECT ticket_id, target, cycle, state, due_at, stopped_at, breached_at, waived_at FROM clocks
+        WHERE ticket_id IN (SELECT id FROM tickets WHERE created_at >= {0})""",
+    """SELECT ticket_id, id, at, kind, actor, old, new, key, detail FROM events
+        WHERE ticket_id IN (SELECT id FROM tickets WHERE created_at >= {0}) ORDER BY ticket_id, id""",
+)
+
+
+def read_past(connection: psycopg.Connection | sqlite3.Connection, mark: str, since: object) -> int:
+    """Read what a simulation reads, all at once, and do nothing with it; returns for how many tickets."""
+    execute: Any = connection.execute
+    tickets, *_ = [len(execute(query.format(mark), (since,)).fetchall()) for query in _PAST]
+    return tickets

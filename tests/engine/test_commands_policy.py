@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
-from ticket_system import TicketSystem
+from ticket_system import Ticket, TicketSystem
 from ticket_system.__main__ import main
+from ticket_system.commands.simulation import since_of
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 
@@ -125,3 +127,109 @@ def test_a_dry_run_is_for_open_tickets(run: Run, tmp_path: Path) -> None:
     status, _, err = run("policy", "apply", "sla.toml", "--dry-run")
     assert status == 2
     assert "goes with --to-open" in err
+
+
+LABELS = ("critical", "medium", "low", "all")
+QUICK = """
+[policies.everybody.targets.resolution]
+within = { critical = "1h", high = "1h", medium = "1h", low = "1h" }
+"""
+
+
+def opened_ago(path: Path, **hours: float) -> None:
+    """Tickets of priority 3, by name and by how many hours ago they were opened."""
+    now = datetime.now(UTC)
+    with TicketSystem(path / "tickets.db") as system:
+        for name, ago in hours.items():
+            system.create_ticket(Ticket("One", "", "ada", id=name, created_at=now - timedelta(hours=ago)))
+
+
+def test_a_simulation_shows_what_was_and_what_would_have_been(run: Run, tmp_path: Path) -> None:
+    """Rule 28."""
+    (tmp_path / "mine.toml").write_text(QUICK)
+    opened_ago(tmp_path, fresh=0.5, late=2, later=3, worst=100)
+    run("assign", "later", "grace")
+    status, out, err = run("policy", "simulate", "mine.toml", "--changes", "1")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("4 tickets opened since ")
+    assert lines[2:4] == [
+        "target\tpriority\tmet\tbreached\tattainment\t→ met\t→ breached\t→ attainment\tpoints",
+        "resolution\tmedium\t0\t1\t0.0 %\t0\t3\t0.0 %\t+0.0",
+    ]
+    assert lines[5:10] == [
+        "not counted\tnow\t→ proposed",
+        "waived\t0\t0",
+        "cancelled\t0\t0",
+        "undecided\t3\t1",
+        "tickets without a clock\t0\t0",
+    ]
+    assert lines[11] == "Verdicts that change: 2 lost, on 2 of them."
+    assert lines[13] == "id\tpriority\ttarget\twhat\tnow\t→ proposed"
+    assert lines[14].startswith("later\tmedium\tresolution\tlost\tundecided\tbreached ")
+    assert lines[15:] == ["… and 1 more; --changes shows more, --json all."]
+    run("breaches")
+    with TicketSystem(tmp_path / "tickets.db") as system:
+        assert system.in_force()[0] is None, "nothing is put in force"
+
+
+def test_a_simulation_shows_first_what_would_be_lost(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(QUICK + QUICK.replace("resolution", "first_response"))
+    opened_ago(tmp_path, worst=100, late=2)
+    with TicketSystem(tmp_path / "tickets.db") as system:
+        for priority, name in ((1, "urgent"), (4, "patient")):
+            system.create_ticket(Ticket("One", "", "ada", id=name, priority=priority))
+    lines = run("policy", "simulate", "mine.toml", "--changes", "2")[1].splitlines()
+    assert [line.split("\t")[:2] for line in lines[3:11]] == [
+        [target, priority] for target in ("first response", "resolution") for priority in LABELS
+    ]
+    assert "Verdicts that change: 4 newly promised, 1 lost, on 4 of them." in lines
+    assert [line.split("\t")[:4] for line in lines[-3:-1]] == [
+        ["late", "medium", "resolution", "lost"],
+        ["worst", "medium", "first response", "newly promised"],
+    ]
+
+
+def test_a_simulation_tells_a_program_every_change(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(QUICK)
+    opened_ago(tmp_path, late=2, later=3)
+    told = json.loads(run("policy", "simulate", "mine.toml", "--json", "--changes", "0")[1])
+    assert [(one["ticket_id"], one["kind"], one["proposed"]["verdict"]) for one in told["changes"]] == [
+        ("later", "lost", "breached"),
+        ("late", "lost", "breached"),
+    ]
+    assert told["changes"][0]["now"] == {"verdict": "undecided", "at": None}
+    assert (told["tickets"], told["tickets_changed"], told["changed"]["lost"]) == (2, 2, 2)
+    [line] = told["targets"]
+    assert (line["target"], line["priority"], line["now"]["attainment"]) == ("resolution", 3, None)
+    assert (line["proposed"]["breached"], line["proposed"]["attainment"]) == (2, 0.0)
+    nothing = json.loads(run("policy", "simulate", "mine.toml", "--since", "1h", "--json")[1])
+    assert (nothing["changes"], nothing["tickets"], nothing["targets"]) == ([], 0, [])
+
+
+def test_a_simulation_over_nothing_says_so(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(QUICK)
+    opened_ago(tmp_path, old=24 * 100)
+    assert run("policy", "simulate", "mine.toml")[1].startswith("No ticket was opened since ")
+    status, out, _ = run("policy", "simulate", "mine.toml", "--since", "15w")
+    assert status == 0
+    assert out.startswith("1 ticket opened since ")
+    assert "No verdict changes." in out, "late by both"
+
+
+def test_since_is_a_length_a_date_or_an_instant() -> None:
+    now = datetime(2026, 3, 31, 12, tzinfo=UTC)
+    assert since_of("30d", now) == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert since_of(" 2w", now) == datetime(2026, 3, 17, 12, tzinfo=UTC)
+    assert since_of("6h", now) == datetime(2026, 3, 31, 6, tzinfo=UTC)
+    assert since_of("2026-01-31", now) == datetime(2026, 1, 31, tzinfo=UTC)
+    assert since_of("2026-01-31T10:00:00+02:00", now) == datetime(2026, 1, 31, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("since", ("", "soon", "3y", "-3d", "2026-13-01", "9999999w", "0001-01-01T00:00+10:00"))
+def test_any_other_since_is_refused(run: Run, tmp_path: Path, since: str) -> None:
+    (tmp_path / "mine.toml").write_text(QUICK)
+    opened_ago(tmp_path, one=1)
+    status, _, err = run("policy", "simulate", "mine.toml", f"--since={since}")
+    assert status == 2
+    assert "--since takes a length like 90d or 12w" in err

@@ -11,6 +11,8 @@ from tests.support.contents import rows_of
 from tests.support.factories import a_ticket_due_in
 from ticket_system import TicketSystem, monitor, outbox
 from ticket_system.changes import Changes
+from ticket_system.simulation import simulate
+from ticket_system.sla.books import DEFAULT_BOOK
 from ticket_system.sla.clocks import settle, start, stop
 from ticket_system.storage import tables
 from ticket_system.storage.database import Database
@@ -34,6 +36,10 @@ QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
     "report": (
         lambda system: system.generate_report(1),
         {"tickets_opened", "tickets_resolved", "clocks_met", "clocks_breached"},
+    ),
+    "simulation": (
+        lambda system: simulate(system.database, DEFAULT_BOOK, since=datetime.now(UTC) - 12 * HOUR),
+        {"tickets_opened", "events_of_ticket"},
     ),
     "ticket": (lambda system: system.get_ticket("7"), set()),
     "change": (lambda system: system.escalate("300", "why"), set()),

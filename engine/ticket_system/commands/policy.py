@@ -57,7 +57,7 @@ def init(file: Annotated[Path, typer.Argument(metavar="FILE")] = Path("sla.toml"
 @policy.command()
 def check(file: File, as_json: JsonOption = False) -> None:
     """Read the policies of a file and say what they promise, or name every mistake with its line."""
-    book = _read(file)
+    book = read_file(file)
     promised = {one.name: sorted(one.targets) for one in book.policies}
     if as_json:
         say_json(promised)
@@ -71,7 +71,7 @@ def diff(file: File, database: DatabaseOption = DEFAULT_DATABASE, as_json: JsonO
     """Show what the policies of a file would change for new tickets."""
     from ticket_system.sla.books import difference
 
-    book = _read(file)
+    book = read_file(file)
     with open_system(database) as system:
         version, before = system.in_force()
     changes = difference(before, book)
@@ -100,7 +100,7 @@ def apply(
     """
     if dry_run and not to_open:
         raise InvalidTicket("--dry-run goes with --to-open; `tickets policy diff` shows what changes for new tickets")
-    book, name = _read(file), author or login_name()
+    book, name = read_file(file), author or login_name()
     with open_system(database, create=not dry_run) as system:
         told: dict[str, Any] = {}
         if to_open:
@@ -178,7 +178,8 @@ _WORDS = {
 _SHOWN = 20
 
 
-def _read(file: Path) -> PolicyBook:
+def read_file(file: Path) -> PolicyBook:
+    """Read the policies of a file, or name every mistake in it."""
     from ticket_system.sla import policy_file
 
     return policy_file.read(file, now=datetime.now(UTC))

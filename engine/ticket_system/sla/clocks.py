@@ -81,7 +81,7 @@ class Clock:
         return self.state is ClockState.RUNNING and self.due_at is not None and now > self.due_at
 
 
-def start(
+def start(  # noqa: PLR0913 - all that a clock begins with
     ticket_id: str,
     started_at: datetime,
     promised: timedelta,
@@ -90,6 +90,8 @@ def start(
     target: str = RESOLUTION,
     cycle: int = 1,
     paused: bool = False,
+    policy: str = "default",
+    rules: int | None = None,
 ) -> Clock:
     """Start a clock; created paused starts paused (13)."""
     due_at = None if paused else calendar.add(started_at, promised)
@@ -104,6 +106,8 @@ def start(
         next_check_at=due_at,
         paused_at=started_at if paused else None,
         remaining=promised if paused else None,
+        policy=policy,
+        rules=rules,
     )
 
 

@@ -204,7 +204,8 @@ class Course:
         version = self._pinned(mine)
         book = self.rules.of_version(version)
         # A clock that runs knows its policy better than the ticket, whose priority an escalation may have raised (11).
-        running = (clock for clock in mine.values() if clock.stopped_at is None and clock.rules == version)
+        # In an order of their own: whoever keeps them in another must come to the same.
+        running = (mine[one] for one in sorted(mine) if mine[one].stopped_at is None and mine[one].rules == version)
         policies = (self.of(clock).policy for clock in running)
         before, policy = next(policies, None) or book.pick(Facts.of(ticket)), book.pick(facts)
         for target in (FIRST_RESPONSE, RESOLUTION):  # the next response waits for a message (16)
@@ -239,11 +240,12 @@ class Course:
         promised = timedelta(seconds=seconds)
         try:
             clock = clock_rules.start(
-                ticket.id, at, promised, terms.calendar, target=target, cycle=cycle, paused=paused
-            )
+                ticket.id, at, promised, terms.calendar,
+                target=target, cycle=cycle, paused=paused, policy=policy.name, rules=version,
+            )  # fmt: skip
         except (OverflowError, PolicyError) as error:
             raise InvalidTicket("created_at plus sla_hours lies beyond the years 1 to 9999") from error
-        return Changed(None, replace(clock, policy=policy.name, rules=version), terms)
+        return Changed(None, clock, terms)
 
     def _stopped(self, clock: Clock, now: datetime) -> Changed:
         terms = self.of(clock)

@@ -44,7 +44,8 @@ def key(ticket_id: str, target: str, cycle: int, kind: str, level: int = 0, repe
 def opened(ticket: Ticket, promised: Sequence[Clock] = (), rules: int | None = None) -> Event:
     """Tell what a ticket was opened with, so that its history can be read from its events alone."""
     facts: dict[str, object] = {"status": ticket.status, "priority": ticket.priority, "sla_hours": ticket.sla_hours}
-    facts |= {"assignee": ticket.assignee} if ticket.assignee else {}
+    what_else = ("assignee", "customer", "plan", "group", "tags")
+    facts |= {name: value for name in what_else if (value := getattr(ticket, name))}
     facts |= _promises(promised) or ({} if rules is None else {"rules": rules, "promises": {}})
     new = json.dumps(facts, separators=(",", ":"))
     return Event(ticket.id, ticket.created_at, "created", ticket.requester, new=new)
