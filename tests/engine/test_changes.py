@@ -146,7 +146,7 @@ def test_a_breach_is_written_with_its_event_and_its_message(system: TicketSystem
         "key": "t/resolution/1/escalated/1/0/mail", "kind": "escalated", "ticket_id": "t", "state": "pending",
         "attempts": 0,
         "created_at": at(5), "next_attempt_at": at(5), "lease": None, "error": None, "sent_at": None,
-        "destination": "mail",
+        "destination": "mail", "bundle_id": None,
     }  # fmt: skip
     assert (clock(system).breached_at, clock(system).detected_at, clock(system).cause) == (at(4), at(5), "deadline")
     assert clock(system).state is ClockState.BREACHED, "a pause that comes too late is none"

@@ -94,7 +94,7 @@ def test_a_breach_tells_when_it_was_and_apart_from_it_when_it_was_found(system: 
         "id": message["id"], "key": "0000/resolution/1/escalated/1/0/mail", "kind": "escalated",
         "ticket_id": "0000", "state": "pending",
         "attempts": 0, "created_at": at(2), "next_attempt_at": at(2), "lease": None, "error": None,
-        "sent_at": None, "destination": "mail",
+        "sent_at": None, "destination": "mail", "bundle_id": None,
     }  # fmt: skip
 
 
