@@ -109,7 +109,7 @@ def test_rules_are_applied_to_open_tickets_after_they_were_shown(run: Run, tmp_p
     ticket_id = json.loads(out)["id"]
     status, out, _ = run("policy", "apply", "sla.toml", "--to-open", "--dry-run")
     assert status == 0
-    assert out.startswith("1 tickets are open.\n        1 clock would be due earlier\n")
+    assert out.startswith("1 ticket is open.\n        1 clock would be due earlier\n")
     assert f"{ticket_id}\tresolution\tearlier\t" in out
     status, _, err = run("policy", "apply", "sla.toml", "--to-open")
     assert (status, err) == (2, "tickets: nobody is there to be asked; look with --dry-run, then say --yes\n")

@@ -131,7 +131,8 @@ def _show_moves(system: TicketSystem, book: PolicyBook, *, as_json: bool) -> dic
         found = rollout.preview(system.database, system.rules, book, progress=progress)
     counted = {what: found.counted[what] for what in _WORDS if found.counted[what]}
     if not as_json:
-        say(f"{found.tickets:,} tickets are open." + ("" if counted else " No clock of theirs would move."))
+        are = "ticket is" if found.tickets == 1 else "tickets are"
+        say(f"{found.tickets:,} {are} open." + ("" if counted else " No clock would move."))
         for what, number in counted.items():
             say(f"{number:>9,} {'clock' if number == 1 else 'clocks'} {_WORDS[what]}")
         shown = found.moves[:_SHOWN]
