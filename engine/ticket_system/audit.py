@@ -13,7 +13,7 @@ from ticket_system.sla.policies import DEFAULT_POLICY, Policy
 from ticket_system.sla.replay import replay
 from ticket_system.sla.terms import TermsOf
 from ticket_system.storage import audits
-from ticket_system.storage.audits import Mark
+from ticket_system.storage.audits import LastRun, Mark
 from ticket_system.storage.database import Database, moment
 
 #: Of so many differences the report keeps the explanations; beyond that it only counts.
@@ -66,6 +66,12 @@ def audit_clocks(
         audits.remember(connection, reached, report.checked, report.found, moment(connection))
     report.seconds = time.monotonic() - began
     return report
+
+
+def last_run(database: Database) -> LastRun | None:
+    """Return what the last finished audit came to; None: there was none yet."""
+    with database.read() as connection:
+        return audits.last_run(connection)
 
 
 class _Run:

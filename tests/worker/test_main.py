@@ -7,6 +7,8 @@ from typer.testing import CliRunner, Result
 
 from tests.support.factories import a_ticket_due_in
 from ticket_system import TicketSystem
+from ticket_system.audit import audit_clocks
+from ticket_system.storage import tables
 from ticket_worker.__main__ import app
 from ticket_worker.embedded import hold
 
@@ -81,7 +83,9 @@ def test_check_finds_everything_in_place(tmp_path: Path, redis_url: str, monkeyp
     monkeypatch.setenv("TICKETS_REDIS_URL", redis_url)
     result = call("check", "--json")
     findings = json.loads(result.stdout)
-    assert [finding["what"] for finding in findings] == ["settings", "database", "schema", "outbox", "broker", "mail"]
+    assert [finding["what"] for finding in findings] == [
+        "settings", "database", "schema", "outbox", "audit", "broker", "mail",
+    ]  # fmt: skip
     assert all(finding["is_ok"] for finding in findings), findings
     assert result.exit_code == 0
 
@@ -145,3 +149,15 @@ def test_two_fleets_do_not_share_a_folder(tmp_path: Path) -> None:
         result = call("up")
     assert result.exit_code == 1
     assert "a fleet runs in data already" in result.stderr
+
+
+def test_a_clock_that_differs_from_its_history_is_a_finding(tmp_path: Path) -> None:
+    with TicketSystem(tmp_path / "tickets.db") as system:
+        system.create_ticket(a_ticket_due_in(600))
+        with system.database.write() as connection:
+            connection.execute(tables.clocks.update().values(target_seconds=7))
+        audit_clocks(system.database)
+    (tmp_path / ".env").write_text("TICKETS_DATABASE_URL=tickets.db\n")
+    findings = {one["what"]: one for one in json.loads(call("check", "--json").stdout)}
+    assert findings["audit"]["is_ok"] is False
+    assert "1 differences; see `tickets audit --all`" in findings["audit"]["detail"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ticket_system import outbox
+from ticket_system import audit, outbox
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.errors import JobError
@@ -54,6 +54,17 @@ def _database(settings: Settings) -> Iterator[Finding]:
             except StorageError as error:
                 yield Finding(what, is_ok=False, detail=str(error))
                 return
+        yield _audited(database)
+
+
+def _audited(database: Database) -> Finding:
+    """Say what the last audit came to; a clock that is not what its history makes of it wants a person."""
+    last = audit.last_run(database)
+    if last is None:
+        return Finding("audit", is_ok=True, detail="none has finished yet")
+    found = f"{last.differences:,} differences" + ("; see `tickets audit --all`" if last.differences else "")
+    detail = f"{last.checked:,} tickets, {found}, {last.finished_at:%Y-%m-%d %H:%M} UTC"
+    return Finding("audit", is_ok=not last.differences, detail=detail)
 
 
 def _answer(database: Database) -> str:

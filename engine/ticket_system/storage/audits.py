@@ -41,6 +41,21 @@ def mark(connection: sa.Connection) -> Mark:
     return Mark(*row) if row else Mark()
 
 
+class LastRun(NamedTuple):
+    """What the last finished audit came to."""
+
+    finished_at: datetime
+    checked: int
+    differences: int
+
+
+def last_run(connection: sa.Connection) -> LastRun | None:
+    """Return what the last finished audit came to."""
+    columns = [audit_runs.c[name] for name in LastRun._fields]
+    row = connection.execute(sa.select(*columns).order_by(audit_runs.c.id.desc()).limit(1)).first()
+    return LastRun(*row) if row else None
+
+
 def newest_event(connection: sa.Connection) -> int:
     """Return the number of the newest event."""
     return connection.execute(_NEWEST).scalar_one() or 0
