@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, TicketNotFound
+from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, PolicyError, TicketNotFound
 from ticket_system.promises import Promises
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.clocks import Clock
@@ -38,8 +38,11 @@ from ticket_system.tickets import (
     check_text,
     check_ticket,
     check_whole,
+    storable,
     utc_now,
 )
+
+_LONGEST_WHY = 500
 
 
 class Changes:
@@ -289,7 +292,13 @@ class Changes:
             level = self._promises.level(ticket, raised)
             # What was done meanwhile needs nothing more.
             if level is not None and ticket.status in ACTIVE_STATUSES:
-                self._act(ticket, level, now)
+                try:
+                    with self.connection.begin_nested():
+                        self._act(ticket, level, now)
+                except (InvalidTicket, PolicyError, OverflowError) as error:
+                    # Tried again it would fail again, and keep every scan from its end.
+                    why = storable(f"{raised.target} level: {error}"[:_LONGEST_WHY])
+                    self.note(ticket.id, now, "unfinished", "system", note=why)
                 self._promises.moved_on(ticket, raised, level, now)
                 ticket = self._reread(ticket)
         return ticket

@@ -13,6 +13,7 @@ from tests.support.contents import everything, rows_of
 from tests.support.factories import a_comment
 from tests.support.promises import HOUR, Desk, a_policy, at, promise
 from ticket_system import InvalidTicket, PolicyError, TicketSystem, monitor
+from ticket_system.promises import Promises
 from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION, ClockState
 from ticket_system.sla.policies import DEFAULT_CHAIN, Level, Match, Policy, Warn
 from ticket_system.storage import tables
@@ -288,6 +289,24 @@ def test_a_level_with_nobody_to_tell_moves_on_at_once_and_says_so(desk: Desk) ->
         "resolution level 3",
     ]
     assert desk.letters() == {"mail:desk": 1}
+
+
+def test_what_a_level_cannot_do_is_on_record_and_holds_nobody_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 22: neither half of it is done, nor is it tried for ever."""
+    desk.promises(chained(after(0, "desk", tag="late", raise_priority=True, retarget=True), after(1)))
+    desk.opens()
+
+    def refuse(*_: object) -> None:
+        raise PolicyError("no such promise can be kept")
+
+    monkeypatch.setattr(Promises, "repriced", refuse)
+    desk.scans(4.1)
+    assert (desk.ticket().tags, desk.ticket().priority) == ([], 3)
+    [told] = desk.history("unfinished")
+    assert told.note == "resolution level: no such promise can be kept"
+    desk.scans(5.1)
+    assert len(desk.history("unfinished")) == 1
+    assert desk.letters() == {"mail:desk": 2}
 
 
 def test_who_is_told_depends_on_the_ticket(desk: Desk) -> None:

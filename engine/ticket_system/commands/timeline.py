@@ -63,6 +63,7 @@ def _sentence(event: Event) -> str:
         "acknowledged": "took the escalations upon themselves" + (f": {note}" if note else ""),
         "rearmed": "let the escalations go on",
         "tagged": f"tagged it {new}",
+        "unfinished": f"could not do all that an escalation says ({note})",
         "repromised": f"put it under version {new} of the rules",
         "waived": f"waived the breach of its {new.replace('_', ' ')}: {note}",
         "waiver_revoked": f"let the breach of its {new.replace('_', ' ')} count again: {note}",
