@@ -28,6 +28,12 @@ GROUP = "group"
 # A message that tells of more would be too long for anybody; what is left waits for the next one.
 _BUNDLED_AT_ONCE = 10_000
 
+# Who on the ticket decides where a message goes.
+_PERSON = sa.case(
+    (one_of(outbox.c.destination, (MAIL, f"{MAIL}:assignee")), tickets.c.assignee),
+    (outbox.c.destination == named(f"{MAIL}:requester"), tickets.c.requester),
+)
+
 # The conditions of the partial indexes, word for word: SQLite uses them for nothing less.
 _TO_SEND = one_of(outbox.c.state, ("pending", "leased"))
 _SENDING = outbox.c.state == named("sending")
@@ -152,15 +158,11 @@ def crowds(connection: sa.Connection, now: datetime, more_than: int) -> list[Cro
     waiting = sa.select(outbox.c.id).where(*_alarms_due(now)).offset(more_than).limit(1)
     if connection.execute(waiting).first() is None:
         return []
-    person = sa.case(
-        (outbox.c.destination.in_([MAIL, f"{MAIL}:assignee"]), tickets.c.assignee),
-        (outbox.c.destination == f"{MAIL}:requester", tickets.c.requester),
-    )
     found = (
-        sa.select(outbox.c.destination, person.label("person"), sa.func.count())
+        sa.select(outbox.c.destination, _PERSON.label("person"), sa.func.count())
         .join(tickets, tickets.c.id == outbox.c.ticket_id)
         .where(*_alarms_due(now))
-        .group_by(outbox.c.destination, person)
+        .group_by(outbox.c.destination, _PERSON)
     )
     return [Crowd(*row) for row in connection.execute(found)]
 
@@ -172,13 +174,7 @@ def bundle(
 
     What another worker has taken meanwhile is left to it.
     """
-    person = sa.func.coalesce(
-        sa.case(
-            (outbox.c.destination.in_([MAIL, f"{MAIL}:assignee"]), tickets.c.assignee),
-            (outbox.c.destination == f"{MAIL}:requester", tickets.c.requester),
-        ),
-        "",
-    )
+    person = sa.func.coalesce(_PERSON, "")
     theirs = sa.or_(*[sa.and_(outbox.c.destination == one.destination, person == (one.person or "")) for one in found])
     chosen = (
         sa.select(outbox.c.id)
