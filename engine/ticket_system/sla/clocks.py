@@ -192,6 +192,14 @@ def cancel(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -
     return replace(clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None)
 
 
+def withdraw(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
+    """End the clock because its target is promised no longer: cancelled, but a breach stays one (9)."""
+    if clock.stopped_at is not None:
+        return clock
+    late = settle(clock, now).state is ClockState.BREACHED
+    return stop(clock, now, calendar) if late else cancel(clock, now, calendar)
+
+
 def waive(clock: Clock, now: datetime) -> Clock:
     """Mark a breach as one that does not count; whatever is known of it stays (9)."""
     return clock if clock.breached_at is None or clock.waived_at is not None else replace(clock, waived_at=now)
