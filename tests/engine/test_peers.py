@@ -455,6 +455,11 @@ def test_a_promise_that_no_longer_applies_is_cancelled_and_a_breach_stays(desk: 
     assert desk.breaches() == [(RESOLUTION, at(4))]
     assert desk.clock().breached_at == at(4)
     assert desk.clock().stopped_at == at(6)
+    assert desk.clock().state is ClockState.BREACHED
+    [told] = desk.system.explain("t")
+    assert [mark["text"] for mark in told["marks"] if mark["what"] == "ended"] == [
+        "priority 1 → 3; promised no longer, late all the same"
+    ]
 
 
 # ----------------------------------------------------------------------------------------------------------- reopen

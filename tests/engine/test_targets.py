@@ -25,6 +25,19 @@ def test_open_hours_alone_count_and_the_calendar_reaches_the_ticket(desk: Desk) 
     assert stored.sla_deadline() == at(26)
 
 
+def test_a_promise_used_up_before_a_pause_at_night_is_late_only_before_it_opens(desk: Desk) -> None:
+    """Rules 10, 12: eight hours are used up on Monday at 17:00. Waiting since 18:00, the clock stands still."""
+    desk.promises(a_policy(targets={RESOLUTION: promise({1: 8, 2: 8, 3: 16, 4: 16})}))
+    desk.opens(priority=3)
+    desk.does("set_status", "t", "on_hold", hours=9)
+    desk.does("set_priority", "t", 2, hours=25)
+    clock = desk.clock(RESOLUTION)
+    assert (clock.state, clock.due_at, clock.remaining) == (ClockState.PAUSED, None, timedelta(0))
+    assert desk.scans(50).found == 0
+    desk.does("set_status", "t", "in_progress", hours=50)
+    assert desk.clock(RESOLUTION).due_at == at(50)
+
+
 def test_a_pause_counts_by_its_open_hours(desk: Desk) -> None:
     """Rule 12: from 16:00 to 10:00 the next day are two open hours, not eighteen."""
     desk.promises(a_policy())

@@ -166,10 +166,14 @@ def retarget(clock: Clock, promised: timedelta, now: datetime, calendar: Calenda
         return replace(moved, remaining=calendar.between(clock.paused_at, due_at))
     # A breach ends the pause that is going on, which has moved the deadline like any other.
     now = max(now, clock.paused_at or now)
-    moved = resume(moved, now, calendar)
-    due_at = calendar.add(clock.started_at, promised + moved.paused_for)
-    moved = replace(moved, due_at=due_at, next_check_at=due_at)
-    return _breached(moved, at=now, now=now, cause="retarget") if due_at < now else moved
+    ended = resume(moved, now, calendar)
+    due_at = calendar.add(clock.started_at, promised + ended.paused_for)
+    if due_at < now:
+        return _breached(replace(ended, due_at=due_at), at=now, now=now, cause="retarget")
+    if clock.paused_at is not None:
+        # Used up at closing time, paused before the next opening: nothing is left, and it stands still.
+        return replace(moved, remaining=timedelta(0))
+    return replace(moved, due_at=due_at, next_check_at=due_at)
 
 
 def stop(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
@@ -186,6 +190,14 @@ def cancel(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -
     """End the clock because nobody wants the target any more; it counts nowhere (20). A breach stays on record."""
     clock = settle(resume(clock, now, calendar), now)
     return replace(clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None)
+
+
+def withdraw(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
+    """End the clock because its target is promised no longer: cancelled, but a breach stays one (9)."""
+    if clock.stopped_at is not None:
+        return clock
+    late = settle(clock, now).state is ClockState.BREACHED
+    return stop(clock, now, calendar) if late else cancel(clock, now, calendar)
 
 
 def waive(clock: Clock, now: datetime) -> Clock:

@@ -21,6 +21,8 @@ from ticket_system.sla.terms import Fact, Terms, known, reclassified
 
 #: What the sweep writes behind an alarm that it passed over.
 _PASSED_OVER = ": passed over, "
+#: What a promise may be made anew by.
+_PROMISED_ANEW = {"priority", "escalated", "classified", "repromised"}
 
 #: What an interval can be; only `open` counts.
 KINDS = ("open", "closed", "holiday", "paused", "stopped", "overdue")
@@ -293,6 +295,8 @@ def _moved(step: Step) -> Iterator[Mark]:
         moved = _cause(fact)
     if after.state is ClockState.CANCELLED and before and before.state is not ClockState.CANCELLED:
         yield Mark(step.at, "cancelled", f"{moved}; counts nowhere", (20,))
+    elif new == "stopped" and old != "stopped" and fact.kind in _PROMISED_ANEW:
+        yield Mark(step.at, "ended", f"{_cause(fact)}; promised no longer, late all the same", (9,))
     elif new == "stopped" and old != "stopped":
         met = after.state is ClockState.MET
         yield Mark(step.at, "met" if met else "done late", moved, (5, 13) if old == "paused" else (5,))

@@ -34,7 +34,7 @@ class Rollout(Course):
                 found.resolution = seconds
             if not seconds:
                 terms = self.of(clock)
-                found.changes.append(Changed(clock, clock_rules.cancel(clock, now, terms.calendar), terms))
+                found.changes.append(Changed(clock, clock_rules.withdraw(clock, now, terms.calendar), terms))
                 continue
             terms = self._terms_for(version, policy, clock.target)
             found.policies[clock.target] = policy.name
