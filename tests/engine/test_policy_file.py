@@ -10,7 +10,7 @@ from ticket_system.errors import PolicyError
 from ticket_system.sla import policy_forms
 from ticket_system.sla.books import PolicyBook, difference
 from ticket_system.sla.calendars import AROUND_THE_CLOCK, Hours
-from ticket_system.sla.policies import Facts, Level, Warn
+from ticket_system.sla.policies import DEFAULT_CHAIN, Facts, Level, Warn
 from ticket_system.sla.policy_file import example, parse, read
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -216,3 +216,20 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(PolicyError, match="policies: it is missing"):
         read(file, now=NOW)
+
+
+TARGET = "[policies.p.targets.resolution]\nwithin = { high = '1h' }\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "chain"),
+    (
+        (TARGET, DEFAULT_CHAIN),
+        (f"[policies.p]\nchain = []\n{TARGET}", ()),
+        ("[policies.p]\nno_sla = true\n", ()),
+    ),
+)
+def test_a_policy_that_says_nothing_of_a_chain_has_the_one_built_in(text: str, chain: tuple[Level, ...]) -> None:
+    """A breach that nobody hears of has to be asked for."""
+    [policy] = parse(text, now=NOW).policies
+    assert policy.chain == chain

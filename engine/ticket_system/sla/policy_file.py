@@ -19,7 +19,7 @@ from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar, none_off
 from ticket_system.sla.clocks import TARGETS
 from ticket_system.sla.days_off import DayOff, DaysOff, read_icalendar
-from ticket_system.sla.policies import Match, Policy, TargetRule, Warn, default_pausing
+from ticket_system.sla.policies import DEFAULT_CHAIN, Match, Policy, TargetRule, Warn, default_pausing
 from ticket_system.sla.policy_forms import WEEKDAYS, CalendarForm, FileForm, PolicyForm, TargetForm
 from ticket_system.sla.policy_sense import Keys, Problem, level_of, near, of_file, of_hours, of_policy, of_target
 from ticket_system.tickets import PRIORITY_LABELS, STATUS_FLOW, as_utc
@@ -158,7 +158,7 @@ class _Reading:
             warnings=tuple(
                 Warn(one.at, one.before, tuple(one.notify), frozenset(one.targets)) for one in form.warnings
             ),
-            chain=tuple(level_of(one) for one in form.chain),
+            chain=DEFAULT_CHAIN if form.chain is None and not form.no_sla else tuple(map(level_of, form.levels)),
             ack_expires_seconds=form.ack_expires,
             no_sla=form.no_sla,
         )

@@ -254,9 +254,15 @@ class PolicyForm(Form):
     reopen: Literal["resume", "restart", "first_close"] = "resume"
     without_response: Literal["met", "cancelled"] = "met"
     warnings: list[WarningForm] = []
-    chain: list[LevelForm] = []
+    #: None: nothing is said of it, and the chain built in is meant.
+    chain: list[LevelForm] | None = None
     ack_expires: Annotated[Seconds, Field(ge=60)] | None = None
     no_sla: bool = False
+
+    @property
+    def levels(self) -> list[LevelForm]:
+        """The levels that are written down."""
+        return self.chain or []
 
 
 class FileForm(Form):

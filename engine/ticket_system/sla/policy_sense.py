@@ -82,7 +82,7 @@ def of_file(form: FileForm) -> Iterator[Problem]:
 def _named(where: Keys, policy: PolicyForm) -> Iterator[tuple[Keys, str]]:
     for number, warning in enumerate(policy.warnings):
         yield from (((*where, "warnings", number, "notify"), one) for one in warning.notify)
-    for number, level in enumerate(policy.chain):
+    for number, level in enumerate(policy.levels):
         yield from (((*where, "chain", number, "notify"), one) for one in level.notify)
         if level.webhook is not None:
             yield (*where, "chain", number, "webhook"), level.webhook
@@ -91,16 +91,16 @@ def _named(where: Keys, policy: PolicyForm) -> Iterator[tuple[Keys, str]]:
 def of_policy(where: Keys, form: PolicyForm) -> Iterator[Problem]:
     """Find promises, warnings and levels that contradict each other."""
     targets = form.targets.given()
-    if form.no_sla and (targets or form.warnings or form.chain):
+    if form.no_sla and (targets or form.warnings or form.levels):
         yield Problem((*where, "no_sla"), "it promises nothing, so expected no targets, warnings or chain beside it")
     if not form.no_sla and not targets:
         yield Problem((*where, "targets"), "expected at least one target, or `no_sla = true`")
     for number, warning in enumerate(form.warnings):
         yield from _of_warning((*where, "warnings", number), warning, targets)
-    for number, level in enumerate(form.chain):
+    for number, level in enumerate(form.levels):
         yield from _of_level((*where, "chain", number), level, targets)
-    for number, later in enumerate(form.chain):
-        for earlier in form.chain[:number]:
+    for number, later in enumerate(form.levels):
+        for earlier in form.levels[:number]:
             if _out_of_order(earlier, later, set(targets)):
                 said = "it comes before a level above it; expected levels in order of time"
                 yield Problem((*where, "chain", number), said)
