@@ -160,9 +160,11 @@ def retarget(clock: Clock, promised: timedelta, now: datetime, calendar: Calenda
         return replace(moved, remaining=calendar.between(clock.paused_at, due_at))
     # A breach ends the pause that is going on, which has moved the deadline like any other.
     now = max(now, clock.paused_at or now)
-    moved = resume(moved, now, calendar)
-    due_at = calendar.add(clock.started_at, promised + moved.paused_for)
-    moved = replace(moved, due_at=due_at, next_check_at=due_at)
+    resumed = resume(moved, now, calendar)
+    due_at = calendar.add(clock.started_at, promised + resumed.paused_for)
+    if clock.paused_at is not None and due_at >= now:
+        return replace(moved, remaining=timedelta(0))  # used up, and not past: it waits on
+    moved = replace(resumed, due_at=due_at, next_check_at=due_at)
     return _breached(moved, at=now, now=now, cause="retarget") if due_at < now else moved
 
 
@@ -180,6 +182,12 @@ def cancel(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -
     """End the clock because nobody wants the target any more; it counts nowhere (20). A breach stays on record."""
     clock = settle(resume(clock, now, calendar), now)
     return replace(clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None)
+
+
+def withdraw(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
+    """End the clock because its target is promised no longer: cancelled, but a breach is not undone by that (9)."""
+    clock = settle(clock, now)
+    return stop(clock, now, calendar) if clock.state is ClockState.BREACHED else cancel(clock, now, calendar)
 
 
 def reopen(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:

@@ -180,7 +180,7 @@ class Course:
         found.plain &= clock.rules is None and seconds is not None and seconds % 3600 == 0
         if seconds is None:
             terms = self.of(clock)
-            found.changes.append(Changed(clock, clock_rules.cancel(clock, now, terms.calendar), terms))
+            found.changes.append(Changed(clock, clock_rules.withdraw(clock, now, terms.calendar), terms))
             return
         terms = self._terms_for(clock.rules, policy, clock.target)
         found.policies[clock.target] = policy.name

@@ -174,7 +174,7 @@ def _promise(told: Replayed, fact: Fact, terms_of: TermsOf) -> None:
         elif named is None:
             told.gaps.append(f"event {fact.id} ({fact.kind}) does not say what was promised")
         else:
-            _put(told, fact, fact.at, clock, rules.cancel(clock, fact.at, terms.calendar))
+            _put(told, fact, fact.at, clock, rules.withdraw(clock, fact.at, terms.calendar))
 
 
 def _breach(told: Replayed, fact: Fact) -> None:
