@@ -374,7 +374,7 @@ class Histories(RuleBasedStateMachine):
 
 
 def plays(machine: type[Histories], examples: int) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=EXAMPLES or examples,
