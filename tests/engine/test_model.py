@@ -12,6 +12,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,9 @@ from ticket_system.storage.database import Database
 
 EXAMPLES = int(os.environ.get("TICKETS_MODEL_EXAMPLES", "0"))
 STEPS = int(os.environ.get("TICKETS_MODEL_STEPS", "30"))
+
+#: However many there are, no history takes long by itself.
+pytestmark = pytest.mark.timeout(0 if EXAMPLES else 180)
 
 M, H = 60, 3600
 #: A Monday, nine o'clock in Berlin: minute 0 of the model.
