@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ticket_system.rulebook import Rulebook
-from ticket_system.sla.alarms import ESCALATED, Alarm, acknowledge, next_look, plan, rearm, tells_nobody
+from ticket_system.sla.alarms import (
+    ESCALATED,
+    Alarm,
+    acknowledge,
+    is_acknowledged,
+    next_look,
+    plan,
+    rearm,
+    tells_nobody,
+)
 from ticket_system.sla.clocks import RESOLUTION, Clock, ClockState
 from ticket_system.sla.course import Changed, Course, Rechosen
 from ticket_system.sla.policies import Facts, Level
@@ -142,6 +151,8 @@ class Promises:
         clock = clocks.get(self.connection, ticket.id, raised.target, raised.cycle)
         if clock is None or clock.stopped_at is not None or not tells_nobody(level, ticket):
             return
+        if is_acknowledged(clock, now) or ticket.status in self.course.of(clock).pausing:
+            return  # it goes on when the chain does
         levels = {step.id for step in self.rules.steps(self.connection, clock, ticket.created_at) if step.is_level}
         following = next((one for one in alarms.of_clock(self.connection, clock) if one.step_id in levels), None)
         if following is not None:

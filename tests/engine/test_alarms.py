@@ -541,3 +541,52 @@ def test_the_present_decides_without_a_moment(desk: Desk) -> None:
     desk.opens(created_at=datetime.now(UTC) - timedelta(hours=2, minutes=1))
     sweep = monitor.scan_breaches(desk.system.database)
     assert (sweep.found, sweep.breaches, sweep.alarms) == (1, 0, 1)
+
+
+# --- which call is the higher one, and when a chain that is held back does not move on -------------------------------
+
+
+def test_after_downtime_a_repeat_of_a_lower_level_is_less_than_a_higher_level(desk: Desk) -> None:
+    """Rule 23: only the highest due level, though the repeat came last."""
+    desk.promises(chained(after(0, "oncall", repeat_seconds=30 * MINUTE, max_repeats=3), after(1, "boss")))
+    desk.opens()
+    desk.scans(48)
+    assert desk.alarms("escalated") == ["escalated resolution 2/0"]
+    assert len(desk.alarms("collapsed")) == 4
+    assert desk.letters() == {"boss": 1}
+
+
+def test_a_level_with_nobody_to_tell_does_not_move_an_acknowledged_chain_on(desk: Desk) -> None:
+    """Rule 22: it was raised just before, and finished by a scan after."""
+    desk.promises(chained(after(0, "group"), after(2, "desk")))
+    desk.opens()
+    desk.does("acknowledge", "t", until=at(10), hours=4.1)
+    for hours in (4.2, 4.3, 9.9):
+        desk.scans(hours)
+    assert desk.alarms() == ["escalated resolution 1/0"]
+    desk.scans(10.1)
+    assert desk.alarms() == ["escalated resolution 1/0", "escalated resolution 2/0"]
+
+
+@pytest.mark.parametrize("offset", (-0.5, 0))
+def test_a_level_with_nobody_to_tell_moves_nobody_on_while_its_ticket_waits(desk: Desk, offset: float) -> None:
+    """Rule 12: neither on a paused clock, nor on one that was late when the ticket was put on hold."""
+    desk.promises(chained(after(offset, "group"), after(2, "desk")))
+    desk.opens()
+    desk.does("set_status", "t", "on_hold", hours=4 + offset + 0.1)
+    for hours in (4.7, 4.8, 30):
+        desk.scans(hours)
+    assert desk.alarms() == ["escalated resolution 1/0"]
+
+
+def test_an_acknowledgement_while_paused_keeps_what_an_earlier_one_held_back(desk: Desk) -> None:
+    """Rules 12, 22: the chain has stood still for an hour and a half, and goes on so much later."""
+    desk.promises(chained(after(-2), after(0)))
+    desk.opens()
+    desk.does("acknowledge", "t", until=at(3.5), hours=1)
+    assert desk.ahead() == [3.5, 5.5]
+    desk.does("set_status", "t", "on_hold", hours=3.6)
+    desk.does("acknowledge", "t", until=at(4), hours=3.6)
+    desk.does("set_status", "t", "in_progress", hours=4.1)
+    assert desk.clock().held_for == timedelta(hours=1.5)
+    assert desk.ahead() == [6]

@@ -3,10 +3,12 @@
 Numbers in brackets are those of the rules that the engine's clock follows.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from ticket_system.sla.calendars import Calendar, Hours
 from ticket_system.sla.clocks import (
     Clock,
     ClockState,
@@ -19,6 +21,7 @@ from ticket_system.sla.clocks import (
     settle,
     start,
     stop,
+    withdraw,
 )
 
 START = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
@@ -265,3 +268,19 @@ def test_a_policy_names_what_pauses() -> None:
     assert follow(held, "on_hold", "open", pausing=pausing, now=at(3)).due_at == at(6)
     reopened = follow(stop(a_clock(), at(1)), "resolved", "open", pausing=frozenset({"open"}), now=at(9))
     assert (reopened.state, reopened.remaining) == (PAUSED, timedelta(hours=3))
+
+
+def test_what_is_promised_no_longer_is_cancelled_but_a_breach_stays_one() -> None:
+    """(9)"""
+    assert withdraw(a_clock(), at(3)).state is CANCELLED
+    late = withdraw(a_clock(), at(5))
+    assert (late.state, late.breached_at, late.stopped_at) == (BREACHED, at(4), at(5))
+
+
+def test_a_promise_that_was_used_up_before_the_pause_and_is_not_past_waits_on() -> None:
+    """(10) Used up at closing time, paused in the evening; with what was open of the pause it is due just now."""
+    office = Calendar("office", ZoneInfo("UTC"), dict.fromkeys(range(7), (Hours.of(time(9), time(16)),)))
+    paused = pause(start("t", at(0), timedelta(hours=6), office), at(5), office)
+    assert (paused.state, paused.remaining) == (PAUSED, timedelta(hours=2))
+    moved = retarget(paused, timedelta(hours=4), at(22), office)
+    assert (moved.state, moved.remaining, moved.due_at) == (PAUSED, timedelta(0), None)

@@ -210,6 +210,20 @@ def test_a_changed_priority_chooses_anew_where_a_policy_looks_at_it(desk: Desk) 
     assert desk.clock(FIRST_RESPONSE).state is ClockState.CANCELLED, "the critical are promised no first response"
 
 
+def test_a_breach_stays_when_its_target_is_promised_no_longer(desk: Desk) -> None:
+    """Rule 9: another priority does not take a late first response out of the reports."""
+    critical = a_policy(
+        name="critical", rank=1, match=Match(priorities=frozenset({1})), targets={RESOLUTION: promise(4)}
+    )
+    desk.promises(critical, a_policy())
+    desk.opens()
+    desk.does("set_priority", "t", 1, hours=1.5)
+    late = desk.clock(FIRST_RESPONSE)
+    assert (late.state, late.breached_at, late.stopped_at) == (ClockState.BREACHED, at(1), at(1.5))
+    desk.does("set_priority", "t", 3, hours=2)
+    assert (FIRST_RESPONSE, 2) not in desk.clocks()
+
+
 def test_a_clock_keeps_the_rules_it_started_with(desk: Desk) -> None:
     """Rule 18: an edit is for new tickets."""
     first = desk.promises(a_policy())

@@ -4,11 +4,10 @@ Written from the rules, not from the engine: it shares no code with it, only the
 whole minutes since a Monday midnight in Berlin. Numbers in brackets are rules.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ticket_system.sla.books import PolicyBook
-from ticket_system.sla.policies import Facts, Level, Policy, Warn
+from ticket_system.sla.policies import Level, Policy, Warn
 
 DAY = 24 * 60
 #: Monday to Friday, nine to half past twelve and one to five.
@@ -49,6 +48,19 @@ def between(start: int, end: int, *, office: bool) -> int:
     return sum(OPEN[start:end]) if office else end - start
 
 
+def pick(book: Iterable[Policy], priority: int) -> Policy | None:
+    """The lowest rank that matches, ties by name (17)."""
+    fitting = [one for one in book if not one.match.priorities or priority in one.match.priorities]
+    return min(fitting, key=lambda one: (one.rank, one.name), default=None)
+
+
+def minutes_for(policy: Policy | None, target: str, priority: int) -> int | None:
+    """What is promised; None: nothing."""
+    rule = policy.targets.get(target) if policy else None
+    seconds = rule.seconds.get(priority) if rule else None
+    return None if seconds is None else seconds // 60
+
+
 @dataclass
 class NaiveClock:
     """One target, one cycle."""
@@ -70,6 +82,11 @@ class NaiveClock:
     fixed: int | None = None
     acknowledged: tuple[int, int | None] | None = None
     held_for: int = 0
+    #: When it went on after standing still: no deadline lies in a pause.
+    went_on: int = 0
+    #: Calls that come at once, by number and repeat, because the one before had nobody to tell (22).
+    pulled: dict[tuple[int, int], int] = field(default_factory=dict)
+    planned: tuple[object, ...] = ()
 
     @property
     def office(self) -> bool:
@@ -88,7 +105,16 @@ class NaiveClock:
             return self.fixed
         if self.paused_at is not None:
             return None
-        return add(self.start, self.promised + self.paused_for, office=self.office)
+        return max(add(self.start, self.promised + self.paused_for, office=self.office), self.went_on)
+
+    @property
+    def counted_from(self) -> tuple[object, ...]:
+        """What its alarms follow from."""
+        by_change = self.breached if self.cause == "retarget" else None
+        return (
+            self.due, by_change, self.stopped, self.policy.name, self.version, self.promised, self.acknowledged,
+            self.held_for,
+        )  # fmt: skip
 
     @property
     def remaining(self) -> int | None:
@@ -114,7 +140,7 @@ class NaiveClock:
         """Go on (12)."""
         if self.state == "paused" and self.paused_at is not None:
             self.paused_for += between(self.paused_at, now, office=self.office)
-            self.state, self.paused_at = "running", None
+            self.state, self.paused_at, self.went_on = "running", None, now
 
     def stop(self, now: int) -> None:
         """Done (5, 13)."""
@@ -130,6 +156,11 @@ class NaiveClock:
         self.fixed = self.due
         self.state, self.stopped = "cancelled", now if self.stopped is None else self.stopped
 
+    def withdraw(self, now: int) -> None:
+        """Promised no longer: it ends, but a breach is not undone (9)."""
+        if self.stopped is None:
+            (self.cancel if self.breached is None else self.stop)(now)
+
     def reopen(self, now: int) -> None:
         """What lies in between is a pause (14)."""
         if self.stopped is None or self.state not in {"met", "breached"}:
@@ -137,7 +168,7 @@ class NaiveClock:
         self.paused_for += between(self.stopped, now, office=self.office)
         self.stopped = None
         if self.state == "met":
-            self.state, self.fixed = "running", None
+            self.state, self.fixed, self.went_on = "running", None, now
 
     def retarget(self, minutes: int, policy: Policy, now: int) -> None:
         """Start, new target, pauses so far; in the past is a breach now (10)."""
@@ -146,36 +177,47 @@ class NaiveClock:
         self.policy = policy
         if self.state == "breached":
             return
-        self.promised = minutes
-        if self.paused_at is not None and (self.remaining or 0) >= 0:
-            return
-        self.resume(now)
-        due = self.due
-        if due is not None and due < now:
+        self.promised, paused_for, since = minutes, self.paused_for, self.paused_at
+        if since is not None:
+            # A pause that is going on does not use up time: in time when it began is in time.
+            if add(self.start, minutes + paused_for, office=self.office) >= since:
+                return
+            paused_for += between(since, now, office=self.office)
+        due = add(self.start, minutes + paused_for, office=self.office)
+        if due < now:
+            self.resume(now)
             self.state, self.breached, self.cause, self.fixed = "breached", now, "retarget", due
+        elif since is None:
+            self.went_on = 0
 
 
 @dataclass
 class NaiveTicket:
     """One ticket and its clocks, and what was raised."""
 
-    books: dict[int, PolicyBook]
+    #: What each version of the rules says, and the one in force.
+    books: dict[int, tuple[Policy, ...]]
     version: int
     created: int
     status: str
     priority: int
     assignee: str | None
+    group: str | None = None
     tags: list[str] = field(default_factory=list)
     clocks: list[NaiveClock] = field(default_factory=list)
     #: Tickets opened before raise no alarms, by version (23).
     quiet_before: dict[int, int] = field(default_factory=dict)
-    #: Kind, target, cycle, number and repeat of what was raised or passed over.
+    #: Target, cycle, kind, number and repeat of what was raised or passed over.
     alarms: dict[tuple[str, int, str, int, int], str] = field(default_factory=dict)
+    #: What was sent, and where.
+    letters: list[tuple[tuple[str, int, str, int, int], str]] = field(default_factory=list)
+    #: Whether somebody has answered in public (15).
+    answered: bool = False
 
     def open(self) -> None:
         """Start what runs from the opening (13)."""
-        for target in (FIRST, RESOLUTION):
-            self._start(target, self.created, 1)
+        for target in (FIRST, RESOLUTION) if self.status in ACTIVE else ():
+            self._start(target, self.created, 1, self.version, pick(self.books[self.version], self.priority))
 
     def move(self, status: str, now: int) -> None:
         """From one status to another (12 to 15, 20)."""
@@ -193,11 +235,12 @@ class NaiveTicket:
                     if clock.target != RESOLUTION:
                         continue
                     if clock.policy.reopen == "restart":
-                        self._start(RESOLUTION, now, clock.cycle + 1)
+                        self._start(RESOLUTION, now, clock.cycle + 1, self.version, self._in_force())
                     if clock.policy.reopen != "resume":
                         continue
                     clock.reopen(now)
                 (clock.pause if status in clock.pausing else clock.resume)(now)
+        self._plan()
 
     def say(self, *, by_requester: bool, internal: bool, now: int) -> None:
         """A comment (15, 16)."""
@@ -206,21 +249,49 @@ class NaiveTicket:
         if internal:
             return
         if not by_requester:
+            self.answered = True
             for clock in waiting:
                 clock.stop(now)
         elif not waiting and self.status in ACTIVE:
             cycles = [one.cycle for one in self.clocks if one.target == NEXT]
-            self._start(NEXT, now, max(cycles, default=0) + 1)
+            self._start(NEXT, now, max(cycles, default=0) + 1, self.version, self._in_force())
+        self._plan()
 
-    def prioritise(self, priority: int, now: int) -> None:
+    def prioritise(self, priority: int, now: int, hours: int | None = None) -> None:
         """By a person, and with it the promise (10, 17)."""
         self.catch_up(now)
-        self._reprice(priority, now)
+        self._reprice(priority, now, None if hours is None else hours * 60)
+        self._plan()
+
+    def repromise(self, now: int) -> None:
+        """Under the rules in force, by an explicit act; what is past by then is not raised (18, 19)."""
+        self.catch_up(now)
+        if self.status not in ACTIVE:
+            return
+        policy, mine = self._in_force(), self.newest()
+        for clock in mine:
+            if clock.version == self.version or clock.state not in {"running", "paused"}:
+                continue
+            minutes = minutes_for(policy, clock.target, self.priority)
+            if minutes is None or policy is None:
+                clock.withdraw(now)
+            else:
+                clock.version = self.version
+                clock.retarget(minutes, policy, now)
+        for target in (FIRST, RESOLUTION):
+            if target not in {one.target for one in mine} and not (target == FIRST and self.answered):
+                self._start(target, now, 1, self.version, policy)
+        edited = [clock for clock in mine if clock.counted_from != clock.planned]
+        self._plan()
+        for clock in edited:
+            for _, number, at, repeat, kind in list(self._ahead(clock)):
+                if at <= now:
+                    self.alarms[clock.target, clock.cycle, kind, number, repeat] = "collapsed"
 
     def acknowledge(self, until: int | None, now: int) -> None:
         """Stop the chains (22)."""
         self.catch_up(now)
-        for clock in self.newest():
+        for clock in self.newest() if self.status in ACTIVE else ():
             if clock.stopped is None:
                 expires = clock.policy.ack_expires_seconds
                 ends = until if until is not None else now + expires // 60 if expires else None
@@ -230,6 +301,7 @@ class NaiveTicket:
                 else:
                     clock.held_for += self._put_off(clock)
                     clock.acknowledged = (now, ends)
+        self._plan()
 
     def rearm(self, now: int) -> None:
         """Let them go on (22)."""
@@ -239,32 +311,62 @@ class NaiveTicket:
                 since, ends = clock.acknowledged
                 if ends is None or ends > now:
                     clock.acknowledged = (since, now)
+        self._plan()
 
-    def catch_up(self, now: int) -> None:
-        """What a scan does: verdicts, the most severe alarm of each clock, and what that does (21 to 23)."""
+    def catch_up(self, now: int) -> bool:
+        """What a scan does: verdicts, the most severe alarm of each clock, and what that does (21 to 23).
+
+        Returns whether there was an alarm: what it did may have made others due.
+        """
+        before = len(self.alarms)
         raised = [
-            (clock, number)
+            (clock, clock.policy, number)
             for clock in sorted(self.clocks, key=lambda one: (one.target, one.cycle))
             if clock.stopped is None and not self._is_held(clock)
             for number in self._looked_at(clock, now)
         ]
-        levels = [(clock, clock.policy.chain[number - 1]) for clock, number in raised]
-        for _, level in levels:
+        levels = [(clock, policy, policy.chain[number - 1]) for clock, policy, number in raised]
+        for _, _, level in levels:
             if level.raise_priority and not level.retarget:
                 self.priority = max(1, self.priority - 1)
-        for clock, level in levels:
-            if clock.stopped is None and self.status in ACTIVE:
+        for clock, policy, level in levels:
+            # Looked at again: whether it still applies (22).
+            if clock.stopped is None and clock.policy is policy and self.status in ACTIVE:
+                nobody = bool(level.notify) and not self._told(level)
                 self._act(level, now)
+                self._plan()
+                following = sorted(
+                    (at, number, repeat) for _, number, at, repeat, kind in self._ahead(clock) if kind == "escalated"
+                )
+                if nobody and following:
+                    clock.pulled[following[0][1:]] = now
+        self._plan()
+        return len(self.alarms) > before
 
     def _looked_at(self, clock: NaiveClock, now: int) -> Iterator[int]:
         """The verdict, and what is due: the most severe is raised, the others are passed over (21, 23)."""
         clock.settle(now)
         due = sorted(one for one in self._ahead(clock) if one[2] < now)
         for place, (_, number, _, repeat, kind) in enumerate(reversed(due)):
-            outcome = "collapsed" if place else "raised"
-            self.alarms[clock.target, clock.cycle, kind, number, repeat] = outcome
-            if outcome == "raised" and kind == "escalated":
-                yield number
+            key = (clock.target, clock.cycle, kind, number, repeat)
+            self.alarms[key] = "collapsed" if place else "raised"
+            if not place:
+                does = clock.policy.chain[number - 1] if kind == "escalated" else clock.policy.warnings[number - 1]
+                self.letters += [(key, where) for where in self._told(does)]
+                if kind == "escalated":
+                    yield number
+
+    def _told(self, does: Level | Warn) -> list[str]:
+        """Where a message goes; nowhere, where there is nobody (22)."""
+        depends = {
+            "assignee-or-desk": "mail",
+            "desk": "mail:desk",
+            "assignee": "mail:assignee" if "@" in (self.assignee or "") else None,
+            "group": f"group:{self.group}" if self.group else None,
+        }
+        webhook = does.webhook if isinstance(does, Level) else None
+        told = (depends.get(one, f"mail:{one}" if "@" in one else one) for one in (*does.notify, webhook) if one)
+        return [one for one in told if one]
 
     def _act(self, level: Level, now: int) -> None:
         """What a level does beyond telling somebody (11, 22)."""
@@ -282,21 +384,58 @@ class NaiveTicket:
             if clock.cycle == max(one.cycle for one in self.clocks if one.target == clock.target)
         ]
 
-    def _reprice(self, priority: int, now: int) -> None:
-        self.priority = priority
-        for clock in self.newest():
-            policy = self.books[clock.version].pick(Facts(priority))
-            clock.retarget(policy.targets[clock.target].seconds[priority] // 60, policy, now)
+    def _reprice(self, priority: int, now: int, resolution: int | None = None) -> None:
+        """What runs is promised what the new priority is promised, by the rules it started with (10, 17, 18)."""
+        mine, old, self.priority = {one.target: one for one in self.newest()}, self.priority, priority
+        version = self._pinned(mine)
+        running = [mine[one] for one in sorted(mine) if mine[one].stopped is None and mine[one].version == version]
+        before = running[0].policy if running else pick(self.books[version], old)
+        for clock in mine.values():
+            policy = pick(self.books[clock.version], priority)
+            minutes = self._minutes(policy, clock.target, resolution)
+            if minutes is None or policy is None:
+                clock.withdraw(now)
+            else:
+                clock.retarget(minutes, policy, now)
+        policy = pick(self.books[version], priority)
+        for target in (FIRST, RESOLUTION):
+            # A promise that was not made before begins when it is made.
+            if minutes_for(before, target, old) is None and self.status in ACTIVE:
+                earlier = mine.get(target)
+                if not (target == FIRST and self.answered) and (earlier is None or earlier.state == "cancelled"):
+                    self._start(target, now, earlier.cycle + 1 if earlier else 1, version, policy, resolution)
 
-    def _start(self, target: str, now: int, cycle: int) -> None:
-        policy = self.books[self.version].pick(Facts(self.priority))
-        if target in policy.targets:
-            clock = NaiveClock(
-                target, cycle, self.version, policy, now, policy.targets[target].seconds[self.priority] // 60
-            )
+    def _pinned(self, mine: dict[str, NaiveClock]) -> int:
+        """The version that the ticket is under (18)."""
+        if not mine:
+            return self.version
+        return (mine.get(RESOLUTION) or max(mine.values(), key=lambda one: one.start)).version
+
+    def _in_force(self) -> Policy | None:
+        return pick(self.books[self.version], self.priority)
+
+    def _minutes(self, policy: Policy | None, target: str, resolution: int | None = None) -> int | None:
+        """What is promised, where somebody may have said otherwise of the resolution."""
+        if target == RESOLUTION and resolution is not None and policy is not None and target in policy.targets:
+            return resolution
+        return minutes_for(policy, target, self.priority)
+
+    def _start(
+        self, target: str, now: int, cycle: int, version: int, policy: Policy | None, resolution: int | None = None
+    ) -> None:
+        minutes = self._minutes(policy, target, resolution)
+        if policy is not None and minutes is not None:
+            clock = NaiveClock(target, cycle, version, policy, now, minutes)
             self.clocks.append(clock)
             if self.status in clock.pausing:
                 clock.pause(now)
+
+    def _plan(self) -> None:
+        """Whatever its alarms are counted from has changed, they are counted anew."""
+        for clock in self.clocks:
+            if clock.counted_from != clock.planned:
+                clock.planned = clock.counted_from
+                clock.pulled.clear()
 
     def _is_held(self, clock: NaiveClock) -> bool:
         return clock.state == "paused" or (clock.state == "breached" and self.status in clock.pausing)
@@ -305,13 +444,15 @@ class NaiveTicket:
         """What is still to come, as (severity, number, at, repeat, kind); the last is the most severe."""
         if clock.due is None or self.created < self.quiet_before.get(clock.version, 0):
             return
-        found = [(1, number, at, repeat, "escalated") for number, repeat, at in self._held(clock)]
+        # Of two levels the higher is the more severe, whatever repeats of the lower came after it (23).
+        found = [(number, number, at, repeat, "escalated") for number, repeat, at in self._held(clock)]
         for number, warning in enumerate(clock.policy.warnings, 1):
             if not warning.targets or clock.target in warning.targets:
                 left = _left(warning, clock.promised)
                 if left is not None:
                     found.append((0, number, subtract(clock.due, left, office=clock.office), 0, "warned"))
-        for severity, number, at, repeat, kind in found:
+        for severity, number, planned, repeat, kind in found:
+            at = clock.pulled.get((number, repeat), planned) if kind == "escalated" else planned
             if (clock.target, clock.cycle, kind, number, repeat) not in self.alarms:
                 # Of one severity the later is the more urgent.
                 yield severity * 10**9 + max(at, clock.start), number, max(at, clock.start), repeat, kind

@@ -103,11 +103,18 @@ def acknowledge(
     clock: Clock, now: datetime, until: datetime | None, steps: Iterable[Step], calendar: Calendar
 ) -> Clock:
     """Stop the chain, not the clock, until then; None: for good (22). One that is going on is given a new end."""
-    if clock.acknowledged_at is not None and (clock.rearms_at is None or now < clock.rearms_at):
+    if is_acknowledged(clock, now):
         return replace(clock, rearms_at=until)
     mine = [step for step in steps if step.concerns(clock.target)]
-    held_for = clock.held_for + _put_off(clock, _chain(clock, mine, calendar))
+    # Paused, it is counted from the deadline that the clock would have now.
+    running = replace(clock, due_at=clock.deadline(now, calendar))
+    held_for = clock.held_for + _put_off(clock, _chain(running, mine, calendar))
     return replace(clock, acknowledged_at=now, rearms_at=until, held_for=held_for)
+
+
+def is_acknowledged(clock: Clock, now: datetime) -> bool:
+    """Tell whether the chain is held back just now."""
+    return clock.acknowledged_at is not None and (clock.rearms_at is None or now < clock.rearms_at)
 
 
 def rearm(clock: Clock, now: datetime) -> Clock:

@@ -56,8 +56,11 @@ def pending_alarms(due: Any, now: sa.ColumnElement[datetime]) -> list[sa.ColumnE
 def ready_alarms(due: Any, pending: Any, matches: Any, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """Select the alarms of claimed clocks that are due, each with its place among them: the first is raised."""
     key = [due.c[name] for name in KEY]
+    is_level = steps.c.kind == named(ESCALATED)
     severity = [
-        sa.case((steps.c.kind == named(ESCALATED), 0), else_=1),
+        sa.case((is_level, 0), else_=1),
+        # A repeat of a lower level may come after a higher one, and is less all the same (23).
+        sa.case((is_level, steps.c.number), else_=0).desc(),
         pending.c.at.desc(),
         steps.c.number.desc(),
         pending.c.repeat.desc(),
