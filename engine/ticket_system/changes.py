@@ -15,7 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from ticket_system.billing.usage import KINDS
 from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, PolicyError, TicketNotFound
+from ticket_system.metering import Metering
 from ticket_system.promises import Promises
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.clocks import Clock
@@ -48,7 +50,7 @@ _LONGEST_WHY = 500
 class Changes:
     """The changes of one transaction, under one policy.
 
-    Without `alarms` a breach is recorded and nobody is told: what lies years back wakes nobody up.
+    Without `alarms` a breach is recorded and nobody is told, nor billed: what lies years back wakes nobody up.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class Changes:
         self.connection, self.alarms = connection, alarms
         self.rules = rules or Rulebook(policy)
         self._promises = Promises(connection, self.rules, alarms=alarms)
+        #: What lies years back is not billed either.
+        self.metering = Metering(connection, self.rules) if alarms else None
 
     def create(self, *new: Ticket) -> None:
         """Store tickets, start their clocks (rule 13), and put each clock on its ticket."""
@@ -69,6 +73,8 @@ class Changes:
         started: list[tuple[Ticket, Changed]] = []
         for ticket in new:
             check_ticket(ticket, now)
+        known = self.metering.subscribed(new) if self.metering else {}
+        for ticket in new:
             started += [(ticket, one) for one in self._promises.opened(ticket)]
         try:
             tickets.insert(self.connection, *new)
@@ -82,6 +88,8 @@ class Changes:
         version, _ = self.rules.current(self.connection)
         told = (events.opened(ticket, promised.get(ticket.id, ()), version) for ticket in new)
         events.append(self.connection, *told)
+        if self.metering:
+            self.metering.opened(new, known)
 
     def assign(self, ticket_id: str, assignee: str, *, actor: str = "system", now: datetime | None = None) -> bool:
         """Give an open ticket to somebody, who starts on it; False when it is not open, or not there."""
@@ -198,6 +206,8 @@ class Changes:
         detail = events.detail(**promised.detail) if promised.detail else None
         told = (events.detail(**old), events.detail(**new))
         events.append(self.connection, Event(ticket_id, now, "classified", actor, *told, detail=detail))
+        if self.metering and ticket.customer is None and new.get("customer"):
+            self.metering.adopted(ticket, new["customer"], now)
         return True
 
     def repromise(self, ticket_id: str, *, actor: str = "system", now: datetime | None = None) -> bool:
@@ -241,6 +251,15 @@ class Changes:
             self.connection,
             Event(comment.ticket_id, now, "commented", comment.author, new=kind, note=comment.id),
         )
+
+    def forgive(
+        self, ticket: Ticket, reason: str, now: datetime, *, kinds: Collection[str] = KINDS, actor: str = "system"
+    ) -> list[str]:
+        """Let a ticket that was locked before cost nothing; returns what was forgiven now."""
+        forgiven = self.metering.forgive(ticket.id, reason, now, kinds=kinds) if self.metering else []
+        if forgiven:
+            self.note(ticket.id, now, "forgiven", actor, new=", ".join(forgiven), note=reason)
+        return forgiven
 
     def settle(self, ticket_id: str, *, now: datetime | None = None) -> None:
         """Reach the verdicts that are due by now, and raise the alarms, as a scan would."""
@@ -353,6 +372,8 @@ class Changes:
     def _reprice(self, ticket: Ticket, priority: int, hours: int | None, now: datetime) -> dict[str, Any]:
         promised = self._promises.repriced(ticket, priority, hours, now)
         tickets.update(self.connection, ticket.id, priority=priority, updated_at=now, **promised.columns)
+        if self.metering:
+            self.metering.reprioritised(ticket, priority, now)
         return promised.detail
 
     def _remark(self, ticket_id: str, author: str, body: str, now: datetime) -> None:

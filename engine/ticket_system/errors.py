@@ -7,6 +7,7 @@ TicketSystemError
 ├── PolicyError (ValueError)                a promise that cannot be kept, or read
 ├── NotBreached (ValueError)                there is no breach to waive
 ├── TicketNotFound (LookupError, ValueError)
+├── BillingError (ValueError)               an account, or a delivery of usage, does not allow this
 ├── ImportFailed (ValueError)               the file as a whole cannot be read
 └── StorageError
     ├── SchemaOutdated                      upgrade the database, or the program
@@ -74,6 +75,10 @@ class NotBreached(TicketSystemError, ValueError):
 
 class PolicyError(TicketSystemError, ValueError):
     """A policy or calendar makes no sense; the message names the file, the key and what was expected."""
+
+
+class BillingError(TicketSystemError, ValueError):
+    """What was asked of an account or of the usage ledger cannot be done; the message says why, and what can."""
 
 
 class ImportFailed(TicketSystemError, ValueError):

@@ -35,7 +35,8 @@ def problems(text: str, folder: Path = Path()) -> list[str]:
 
 def test_the_example_loads_and_says_what_it_says() -> None:
     book = parse(example(), now=NOW)
-    assert [policy.name for policy in book.policies] == ["gold", "night-shift", "internal", "standard"]
+    names = [policy.name for policy in book.policies]
+    assert names == ["gold", "night-shift", "internal", "plan free", "plan silver", "standard"]
     assert (book.enforce_from, book.storm_cap) == (datetime(2026, 1, 1, tzinfo=UTC), 20)
     gold = book.pick(Facts(2, plan="gold"))
     assert (gold.name, gold.without_response, gold.ack_expires_seconds) == ("gold", "cancelled", 2 * HOUR)

@@ -16,6 +16,7 @@ from ticket_system.errors import PolicyError
 from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar, Hours, none_off
 from ticket_system.sla.days_off import DayOff, DaysOff
 from ticket_system.sla.mappings import Frozen
+from ticket_system.sla.plans import DEFAULT_BILLING, Billing, Plan
 from ticket_system.sla.policies import DEFAULT_POLICY, NO_SLA, Facts, Policy
 
 T = TypeVar("T")
@@ -31,8 +32,12 @@ class PolicyBook:
     enforce_from: datetime | None = None
     #: So many alarms to one recipient in one sweep go out one by one, more of them as one message (23); None: always.
     storm_cap: int | None = None
+    #: What customers may have bought, by name; empty: nobody buys a promise here.
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    billing: Billing = DEFAULT_BILLING
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "plans", Frozen(self.plans))
         object.__setattr__(self, "policies", tuple(sorted(self.policies, key=lambda one: (one.rank, one.name))))
         object.__setattr__(self, "calendars", Frozen({AROUND_THE_CLOCK.name: AROUND_THE_CLOCK, **self.calendars}))
 
@@ -59,6 +64,9 @@ class PolicyBook:
                 "policies": _plain(self.policies),
                 "storm_cap": self.storm_cap,
             }
+            # Said only where there is something to say: rules that were stored before read the same.
+            | ({"plans": _plain(self.plans)} if self.plans else {})
+            | ({"billing": _plain(self.billing)} if self.billing != DEFAULT_BILLING else {})
         )
 
     @classmethod
@@ -66,7 +74,7 @@ class PolicyBook:
         """Read what `to_json` wrote."""
         form = _read(_BOOK, text)
         calendars = {name: calendar_from(name, one) for name, one in form.calendars.items()}
-        return cls(form.policies, calendars, form.enforce_from, form.storm_cap)
+        return cls(form.policies, calendars, form.enforce_from, form.storm_cap, form.plans, form.billing)
 
 
 DEFAULT_BOOK = PolicyBook()
@@ -119,6 +127,8 @@ class _BookForm:
     calendars: dict[str, CalendarForm]
     enforce_from: datetime | None = None
     storm_cap: int | None = None
+    plans: dict[str, Plan] = field(default_factory=dict)
+    billing: Billing = DEFAULT_BILLING
 
 
 _BOOK = TypeAdapter(_BookForm)
@@ -176,7 +186,8 @@ def _compared(book: PolicyBook) -> dict[str, Any]:
     policies = {policy.pop("name"): policy for policy in form.pop("policies")}
     for policy in policies.values():
         del policy["version"]
-    return {"policy": policies, "calendar": form.pop("calendars"), **form}
+    plans = {"plan": form.pop("plans")} if "plans" in form else {}
+    return {"policy": policies, "calendar": form.pop("calendars"), **plans, **form}
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[str]:

@@ -19,6 +19,7 @@ from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar, none_off
 from ticket_system.sla.clocks import TARGETS
 from ticket_system.sla.days_off import DayOff, DaysOff, read_icalendar
+from ticket_system.sla.plan_sense import billing_of, of_plans, plans_of, policies_of
 from ticket_system.sla.policies import DEFAULT_CHAIN, Match, Policy, TargetRule, Warn, default_pausing
 from ticket_system.sla.policy_forms import WEEKDAYS, CalendarForm, FileForm, PolicyForm, TargetForm
 from ticket_system.sla.policy_sense import Keys, Problem, level_of, near, of_file, of_hours, of_policy, of_target
@@ -90,8 +91,17 @@ class _Reading:
             self._calendar(("calendars", name), name, form)
         policies = [self._policy(("policies", name), name, form) for name, form in self.form.policies.items()]
         self.problems += of_file(self.form)
+        plans = plans_of(self.form)
+        self.problems += of_plans(self.form, plans, policies)
         enforce_from = self.form.enforce_from
-        return PolicyBook(tuple(policies), self.calendars, enforce_from and as_utc(enforce_from), self.form.storm_cap)
+        return PolicyBook(
+            (*policies, *policies_of(plans, policies)),
+            self.calendars,
+            enforce_from and as_utc(enforce_from),
+            self.form.storm_cap,
+            plans,
+            billing_of(self.form),
+        )
 
     def _calendar(self, where: Keys, name: str, form: CalendarForm) -> None:
         self.problems += (found := list(of_hours(where, form)))

@@ -12,10 +12,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from ticket_system.billing.usage import KINDS, METERED
 from ticket_system.sla.calendars import AROUND_THE_CLOCK, Hours
-from ticket_system.sla.clocks import FIRST_RESPONSE, NEXT_RESPONSE, RESOLUTION
+from ticket_system.sla.clocks import TARGETS
+from ticket_system.sla.plans import GRACE_HOURS
 from ticket_system.sla.policies import ASSIGNEE_OR_DESK
-from ticket_system.tickets import PRIORITY_LABELS, STATUS_FLOW
+from ticket_system.tickets import MAX_HOURS, PRIORITY_LABELS, STATUS_FLOW
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LABELS = {label: number for number, label in PRIORITY_LABELS.items()}
@@ -83,6 +85,12 @@ def _status(value: str) -> str:
     return value
 
 
+def _kind(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"expected one of {', '.join(KINDS)}")
+    return value
+
+
 def _percent(value: object) -> int:
     found = re.fullmatch(r"(\d{1,2})\s*%", value.strip()) if isinstance(value, str) else None
     if found is None or int(found[1]) == 0:
@@ -142,6 +150,7 @@ PriorityKey = Annotated[int, BeforeValidator(_priority)]
 StatusName = Annotated[str, AfterValidator(_status)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Names = list[Name]
+UsageKind = Annotated[str, AfterValidator(_kind)]
 Target = Literal["first_response", "next_response", "resolution"]
 Intervals = list[Annotated[Hours, BeforeValidator(_interval)]]
 
@@ -215,8 +224,7 @@ class TargetsForm(Form):
 
     def given(self) -> dict[str, TargetForm]:
         """Return those that are there."""
-        named = {FIRST_RESPONSE: self.first_response, NEXT_RESPONSE: self.next_response, RESOLUTION: self.resolution}
-        return {name: form for name, form in named.items() if form is not None}
+        return {name: form for name in TARGETS if (form := getattr(self, name)) is not None}
 
 
 class WarningForm(Form):
@@ -265,6 +273,25 @@ class PolicyForm(Form):
         return self.chain or []
 
 
+class PlanForm(Form):
+    """A plan."""
+
+    prices: Names = []
+    products: Names = []
+    hours: Annotated[int, Field(ge=1, le=MAX_HOURS)] | None = None
+    critical: Literal["metered", "invoice_item", "none"] = METERED
+    cancelled: Literal["replan", "keep"] = "replan"
+
+
+class BillingForm(Form):
+    """What usage is called where it is billed, and what it costs in the smallest unit of the currency."""
+
+    currency: Annotated[str, Field(pattern="^[a-z]{3}$")] = "eur"
+    meters: dict[UsageKind, Name] = {}
+    amounts: dict[UsageKind, Annotated[int, Field(ge=0, le=10**8)]] = {}
+    grace: Seconds = GRACE_HOURS * 3600
+
+
 class FileForm(Form):
     """The whole file."""
 
@@ -273,3 +300,5 @@ class FileForm(Form):
     recipients: Names = []
     calendars: dict[Name, CalendarForm] = {}
     policies: Annotated[dict[Name, PolicyForm], Field(min_length=1)]
+    plans: dict[Name, PlanForm] = {}
+    billing: BillingForm = BillingForm()

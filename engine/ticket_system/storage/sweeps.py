@@ -21,6 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ticket_system.storage import sweep_parts as parts
+from ticket_system.storage import usage
+from ticket_system.storage.billing_tables import usage_facts
 from ticket_system.storage.tables import (
     Instant,
     alarms,
@@ -136,6 +138,12 @@ def _at_once(limit: int | None, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
         .where(tickets.c.id == up.c.ticket_id)
     )
     remark = parts.insert(postgresql, comments, parts.remarks(told, now), told, told.c.rises)
+    # Every part sees the tickets as they were before the statement.
+    critical = (
+        postgresql.insert(usage_facts)
+        .from_select(*usage.critical_facts(up, now))
+        .on_conflict_do_nothing(index_elements=[usage_facts.c.key])
+    )
     return _summary(due, ready, now).add_cte(
         marked.cte("marked"),
         gone.cte("gone"),
@@ -143,6 +151,7 @@ def _at_once(limit: int | None, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
         notice.cte("notified"),
         raised.cte("raised"),
         remark.cte("remarked"),
+        critical.cte("counted"),
     )
 
 
@@ -229,6 +238,12 @@ def _steps_in_turn() -> Iterator[sa.Executable]:
     yield notice.on_conflict_do_nothing(index_elements=[outbox.c.key])
     rises = sa.select(ready.c.ticket_id, sa.func.max(ready.c.turn).label("by")).where(ready.c.rises)
     up = rises.group_by(ready.c.ticket_id).subquery("up")
+    # Before they are raised: afterwards nobody sees which of them became critical.
+    yield (
+        sqlite.insert(usage_facts)
+        .from_select(*usage.critical_facts(up, parts.now_given))
+        .on_conflict_do_nothing(index_elements=[usage_facts.c.key])
+    )
     yield (
         sa.update(tickets)
         .values(priority=parts.steps_up(tickets.c.priority, up.c.by), updated_at=parts.now_given)

@@ -64,7 +64,7 @@ metadata = sa.MetaData(
     }
 )
 # SQLite numbers rows by itself only in a column of exactly this type.
-_serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 tickets = sa.Table(
     "tickets",
@@ -185,7 +185,7 @@ rules = sa.Table(
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("id", _serial, sa.Identity(), primary_key=True),
+    sa.Column("id", serial, sa.Identity(), primary_key=True),
     sa.Column("ticket_id", sa.Text, nullable=False),
     #: When it happened, and when it was written down.
     sa.Column("at", Instant, nullable=False),
@@ -205,7 +205,7 @@ events = sa.Table(
 outbox = sa.Table(
     "outbox",
     metadata,
-    sa.Column("id", _serial, sa.Identity(), primary_key=True),
+    sa.Column("id", serial, sa.Identity(), primary_key=True),
     #: The key of the event that caused it, and the way it leaves.
     sa.Column("key", sa.Text, nullable=False, unique=True),
     sa.Column("kind", sa.Text, nullable=False),
@@ -238,7 +238,7 @@ rests = sa.Table(
 audit_runs = sa.Table(
     "audit_runs",
     metadata,
-    sa.Column("id", _serial, sa.Identity(), primary_key=True),
+    sa.Column("id", serial, sa.Identity(), primary_key=True),
     sa.Column("finished_at", Instant, nullable=False),
     #: The event up to which every ticket that changed was looked at.
     sa.Column("event_id", sa.BigInteger, nullable=False),
@@ -276,6 +276,8 @@ def _partial(name: str, *columns: sa.Column[Any], where: sa.TextClause) -> sa.In
 # The queue, and one agent's open work.
 _partial("tickets_queue", tickets.c.priority, tickets.c.created_at, where=_active_sql)
 _partial("tickets_open_of_assignee", tickets.c.assignee, where=_active_sql)
+_open_of_customer = sa.text(f"{_active_sql.text} AND customer IS NOT NULL")
+_partial("tickets_open_of_customer", tickets.c.customer, where=_open_of_customer)
 sa.Index("tickets_of_assignee", tickets.c.assignee, tickets.c.priority, tickets.c.created_at)
 # The report reads what happened in its period, from the index alone.
 sa.Index("tickets_opened", tickets.c.created_at, tickets.c.priority)

@@ -112,6 +112,12 @@ def active(connection: sa.Connection) -> list[str]:
     return list(connection.scalars(sa.select(tickets.c.id).where(is_active).order_by(tickets.c.id)))
 
 
+def active_of(connection: sa.Connection, customer: str, plan: str) -> list[str]:
+    """Return the ids of a customer's active tickets that have this plan."""
+    mine = sa.select(tickets.c.id).where(is_active, tickets.c.customer == customer, tickets.c.plan == plan)
+    return list(connection.scalars(mine.order_by(tickets.c.id)))
+
+
 def was_answered(connection: sa.Connection, ticket: Ticket) -> bool:
     """Tell whether somebody other than the requester has said something in public (rule 15)."""
     return connection.execute(_ANSWER, {"id": ticket.id, "requester": ticket.requester}).first() is not None

@@ -1,0 +1,178 @@
+"""The ledger of usage: facts are sealed into batches, batches are delivered, and what was counted is compared.
+
+Nothing here talks to anybody. A caller takes a lane, has its intent committed by `begin`, makes the call with no
+transaction open, and has the outcome committed by `settle`. Whatever is killed in between is taken up again: the same
+delivery, under the same identifier. What each step means stands in `billing.deliveries`.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from ticket_system.billing import deliveries as course
+from ticket_system.billing.deliveries import Delivery, Said, State
+from ticket_system.billing.usage import HOUR, INVOICE_ITEM, ITEMS, SEAL_AFTER, Window, stamp, windows
+from ticket_system.rulebook import Rulebook
+from ticket_system.sla.plans import Billing
+from ticket_system.storage import customers, deliveries, usage
+from ticket_system.storage.database import Database, moment
+from ticket_system.storage.deliveries import Batch, Lane, Row, Sum
+from ticket_system.storage.usage import Fact, Group
+from ticket_system.tickets import storable
+
+__all__ = ["Batch", "Lane", "Row", "Sealed", "Sum"]
+
+LEASE = timedelta(seconds=90)
+_LONGEST_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What one run of `seal` did."""
+
+    facts: int = 0
+    batches: int = 0
+    #: Windows whose minutes are used up: their facts wait for a person.
+    full: int = 0
+
+
+class Held(NamedTuple):
+    """A lane that is ours for a while, and what is to be sent by it."""
+
+    lane: Lane
+    holder: str
+    rows: list[Row]
+
+
+def seal(
+    database: Database, rules: Rulebook, *, livemode: bool, customers_at_once: int = 200, now: datetime | None = None
+) -> Sealed:
+    """Put facts of windows that are over into batches, customer by customer; repeated until nothing is found."""
+    with database.write() as connection:
+        at = now or moment(connection)
+        names = usage.to_seal(connection, at, livemode=livemode, limit=customers_at_once)
+        if not names:
+            return Sealed()
+        usage.settle_routes(connection, names)
+        known = customers.known(connection, names)
+        periods = customers.periods(connection, names)
+        _, book = rules.current(connection)
+        sealing = _Sealing(connection, book.billing, at)
+        for group in usage.groups(connection, names, at - SEAL_AFTER):
+            mine = periods.get(group.customer, [])
+            boundaries = {edge for period in mine for edge in period}
+            for window in windows(group.hour, boundaries):
+                if window.end <= at - SEAL_AFTER:
+                    sealing.window(group, window, known[group.customer].stripe_customer, livemode=livemode)
+        return Sealed(usage.count(connection, sealing.batches), len(sealing.batches), sealing.full)
+
+
+class _Sealing:
+    """Makes batches of windows, in one transaction."""
+
+    def __init__(self, connection: sa.Connection, billing: Billing, now: datetime) -> None:
+        self.connection, self.billing, self.now = connection, billing, now
+        self.batches: list[str] = []
+        self.full = 0
+        self._lanes: dict[tuple[str, str], int] = {}
+
+    def window(self, group: Group, window: Window, stripe_customer: str, *, livemode: bool) -> None:
+        """Make a batch of a window's facts; of each, where each is an item of its own."""
+        if group.route == INVOICE_ITEM:
+            lane_id = self._lane(stripe_customer, ITEMS, livemode=livemode)
+            for fact in usage.single(self.connection, group, window):
+                self._item(group, window, lane_id, fact)
+            return
+        event_name = self.billing.meters[group.kind]
+        lane_id = self._lane(stripe_customer, event_name, livemode=livemode)
+        event_at = stamp(window, usage.taken(self.connection, lane_id, window))
+        if event_at is None:
+            self.full += 1
+            return
+        batch_id, quantity = usage.gather(self.connection, group, window)
+        seq = usage.next_seq(self.connection, group.customer, event_name, window)
+        row = self._row(group, window, batch_id, quantity) | {"event_name": event_name, "seq": seq}
+        self._add(row, lane_id, event_at)
+
+    def _item(self, group: Group, window: Window, lane_id: int, fact: Fact) -> None:
+        batch_id, quantity = usage.gather(self.connection, group, window, fact_id=fact.id)
+        row = self._row(group, window, batch_id, quantity) | {"event_name": ITEMS, "seq": 0, "charges": fact.key}
+        self._add(row, lane_id, fact.occurred_at)
+
+    def _row(self, group: Group, window: Window, batch_id: str, quantity: int) -> dict[str, object]:
+        return {
+            "id": batch_id, "customer": group.customer, "kind": group.kind, "route": group.route,
+            "window_start": window.start, "window_end": window.end, "quantity": quantity,
+            "amount": self.billing.amounts.get(group.kind, 0), "currency": self.billing.currency,
+            "sealed_at": self.now,
+        }  # fmt: skip
+
+    def _add(self, row: Mapping[str, object], lane_id: int, event_at: datetime) -> None:
+        usage.add_batch(self.connection, row, lane_id=lane_id, event_at=event_at)
+        self.batches.append(str(row["id"]))
+
+    def _lane(self, stripe_customer: str, event_name: str, *, livemode: bool) -> int:
+        key = (stripe_customer, event_name)
+        if key not in self._lanes:
+            self._lanes[key] = deliveries.lane(self.connection, *key, livemode=livemode)
+        return self._lanes[key]
+
+
+# --- sending -------------------------------------------------------------------------------------------------------
+
+
+def claim(database: Database, *, livemode: bool, limit: int = 50, now: datetime | None = None) -> Held | None:
+    """Take a lane by which something is to be sent and nothing is under way; None: there is none."""
+    with database.write() as connection:
+        at, holder = now or moment(connection), str(uuid.uuid4())
+        lane = deliveries.claim_lane(connection, at, livemode=livemode, holder=holder, until=at + LEASE)
+        return lane and Held(lane, holder, deliveries.due_in_lane(connection, lane.id, at, limit))
+
+
+def begin(database: Database, held: Held, row: Row, *, now: datetime | None = None) -> Delivery | None:
+    """Commit that a delivery is about to be sent. None: it must not be; it has changed, ended, or is not ours."""
+    with database.write() as connection:
+        at = now or moment(connection)
+        if not deliveries.hold_lane(connection, held.lane.id, holder=held.holder, until=at + LEASE):
+            return None
+        begun = course.too_late(row.delivery, at) if row.is_final else course.begun(row.delivery, at, LEASE)
+        saved = deliveries.save(connection, row.delivery, begun)
+        return begun if saved and begun.state == State.SENDING else None
+
+
+def settle(
+    database: Database, row: Row, begun: Delivery, said: Said, *, luck: float | None = None, now: datetime | None = None
+) -> Delivery:
+    """Commit what a call came to; returns the delivery as it stands now."""
+    with database.write() as connection:
+        at = now or moment(connection)
+        spread = random.uniform(0.5, 1.0) if luck is None else luck  # noqa: S311 - a wait, not a secret
+        after = course.answered(begun, _storable(said), at, spread)
+        if deliveries.save(connection, begun, after) and after.state == State.ACCEPTED and not deliveries.is_item(row):
+            deliveries.compare_soon(connection, row.lane.id, at + HOUR)
+        return after
+
+
+def adopt(database: Database, row: Row, made: Sequence[str], *, now: datetime | None = None) -> Delivery:
+    """Commit that the invoice item of a delivery was found to be there; more than one is a matter for a person."""
+    with database.write() as connection:
+        at = now or moment(connection)
+        after = course.found_there(row.delivery, made, at)
+        return after if deliveries.save(connection, row.delivery, after) else row.delivery
+
+
+def release(database: Database, held: Held) -> None:
+    """Give a lane back."""
+    with database.write() as connection:
+        deliveries.hold_lane(connection, held.lane.id, holder=held.holder, until=None)
+
+
+def _storable(said: Said) -> Said:
+    return replace(said, message=storable(said.message[:_LONGEST_ERROR]) if said.message else None)
