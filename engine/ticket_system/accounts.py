@@ -25,9 +25,12 @@ from ticket_system.storage import customers, deliveries, tickets
 from ticket_system.storage.customers import Customer
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.deliveries import Row
-from ticket_system.tickets import Comment, check_name
+from ticket_system.tickets import Comment, check_name, storable
 
 __all__ = ["Customer", "Synced"]
+
+_FETCH_AGAIN = timedelta(minutes=5)
+_LONGEST_PROBLEM = 500
 
 
 class Synced(NamedTuple):
@@ -173,12 +176,34 @@ def _replan(connection: sa.Connection, rules: Rulebook, plans: Any, before: Cust
     return moved
 
 
-def finalised(database: Database, stripe_customer: str, until: datetime, *, livemode: bool) -> None:
-    """Remember that what was used before is on an invoice that is final."""
+def to_sync(database: Database, *, livemode: bool, limit: int = 500, now: datetime | None = None) -> list[Customer]:
+    """Return customers about whom there is something new, the longest waiting first."""
+    with database.read() as connection:
+        return customers.to_sync(connection, now or moment(connection), limit, livemode=livemode)
+
+
+def postpone(database: Database, name: str, problem: str, *, now: datetime | None = None) -> None:
+    """Fetch a customer later: it did not work now."""
     with database.write() as connection:
-        mine = customers.of_stripe(connection, stripe_customer, livemode=livemode)
-        if mine is not None and (mine.finalised_until is None or mine.finalised_until < until):
-            customers.update(connection, mine.name, finalised_until=until)
+        at = now or moment(connection)
+        customers.update(connection, name, dirty_at=at + _FETCH_AGAIN, problem=storable(problem[:_LONGEST_PROBLEM]))
+
+
+def is_time(database: Database, name: str, every: timedelta, *, now: datetime | None = None) -> bool:
+    """Tell whether something that is done now and then is due, and that it is done now; to one of several who ask."""
+    with database.write() as connection:
+        at = now or moment(connection)
+        last = customers.last_round(connection, name)
+        due = last is None or at - last >= every
+        if due:
+            customers.finish_round(connection, name, at)
+        return due
+
+
+def last_time(database: Database, name: str) -> datetime | None:
+    """Return when something that is done now and then was done last."""
+    with database.read() as connection:
+        return customers.last_round(connection, name)
 
 
 def listed(database: Database, *, limit: int = 100, after: str = "") -> list[Customer]:

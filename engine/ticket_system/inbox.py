@@ -40,6 +40,8 @@ class Effects(NamedTuple):
 
     #: Fetch these customers of theirs anew.
     dirty: Collection[str] = ()
+    #: Fetch everybody anew: what prices mean may have changed.
+    everybody: bool = False
     #: What was used before is on an invoice that is final: whose, and until when.
     finalised: tuple[str, datetime] | None = None
     refusal: Refusal | None = None
@@ -63,6 +65,8 @@ def handle(database: Database, event: InboxEvent, effects: Effects, *, now: date
         at = now or moment(connection)
         for stripe_customer in effects.dirty:
             customers.mark_dirty(connection, at, livemode=event.livemode, stripe_customer=stripe_customer)
+        if effects.everybody:
+            customers.mark_dirty(connection, at, livemode=event.livemode)
         if effects.finalised is not None:
             stripe_customer, until = effects.finalised
             mine = customers.of_stripe(connection, stripe_customer, livemode=event.livemode)

@@ -21,7 +21,7 @@ from ticket_system.billing.deliveries import Delivery, Said, State
 from ticket_system.billing.usage import HOUR, INVOICE_ITEM, ITEMS, SEAL_AFTER, Window, stamp, windows
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.plans import Billing
-from ticket_system.storage import customers, deliveries, usage
+from ticket_system.storage import customers, deliveries, outbox, usage
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.deliveries import Batch, Lane, Row, Sum
 from ticket_system.storage.usage import Fact, Group
@@ -155,7 +155,7 @@ def settle(
         at = now or moment(connection)
         spread = random.uniform(0.5, 1.0) if luck is None else luck  # noqa: S311 - a wait, not a secret
         after = course.answered(begun, _storable(said), at, spread)
-        if deliveries.save(connection, begun, after) and after.state == State.ACCEPTED and not deliveries.is_item(row):
+        if deliveries.save(connection, begun, after) and after.state == State.ACCEPTED and not row.is_item:
             deliveries.compare_soon(connection, row.lane.id, at + HOUR)
         return after
 
@@ -172,6 +172,13 @@ def release(database: Database, held: Held) -> None:
     """Give a lane back."""
     with database.write() as connection:
         deliveries.hold_lane(connection, held.lane.id, holder=held.holder, until=None)
+
+
+def rests(database: Database, channel: str) -> bool:
+    """Tell whether nothing is sent at the moment, because they did not know us."""
+    with database.read() as connection:
+        at = moment(connection)
+        return any(one.until > at for one in outbox.resting(connection, channel))
 
 
 def _storable(said: Said) -> Said:

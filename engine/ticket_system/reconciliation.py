@@ -44,6 +44,14 @@ class Difference(NamedTuple):
     after: Delivery
 
 
+class Compared(NamedTuple):
+    """What a comparison came to."""
+
+    differences: list[Difference]
+    #: Counted, and sent by nobody we know.
+    surplus: int
+
+
 def minute(row: Row) -> Window:
     """Return the minute that belongs to a delivery alone."""
     start = minute_of(row.delivery.event_at)
@@ -109,8 +117,8 @@ def compare(
     minutes: Mapping[int, int],
     *,
     now: datetime | None = None,
-) -> list[Difference]:
-    """Store what a comparison came to; returns what was not what it was taken for.
+) -> Compared:
+    """Store what a comparison came to; returns what was not what it was taken for, and what nobody sent.
 
     `totals`: what was counted by hour; `minutes`: by delivery, what was counted in its minute, where the hour differs.
     """
@@ -127,14 +135,11 @@ def compare(
             after = _observe(connection, row, total, at)
             if after.state != row.delivery.state and after.state in STUCK:
                 found.append(Difference(row, row.delivery.state, after))
+        surplus, is_deep = _surplus(one, totals, minutes), one.span.end - one.span.start > OFTEN
         deliveries.compare(
-            connection,
-            one.lane.id,
-            _next_turn(one, at),
-            surplus=_surplus(one, totals, minutes),
-            deep_at=at if one.span.end - one.span.start > OFTEN else None,
+            connection, one.lane.id, _next_turn(one, at), surplus=surplus, deep_at=at if is_deep else None
         )
-        return found
+        return Compared(found, surplus)
 
 
 def _surplus(one: Comparison, totals: Mapping[datetime, int], minutes: Mapping[int, int]) -> int:

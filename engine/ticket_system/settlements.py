@@ -55,7 +55,7 @@ def carry(database: Database, delivery_id: int, *, actor: str, now: datetime | N
     with database.write() as connection:
         at, row = now or moment(connection), _stuck(connection, delivery_id)
         one, batch = row.delivery, row.batch
-        if deliveries.is_item(row):
+        if row.is_item:
             raise BillingError(f"{one.id} is an invoice item already; `tickets usage retry` sends it again")
         if one.state == State.DISPUTED:
             raise BillingError(f"{one.id} was counted, but not as sent: settle it with Stripe, then resolve it")

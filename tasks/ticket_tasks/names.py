@@ -14,14 +14,19 @@ SCAN_BREACHES: Final = "tickets.scan_breaches"
 DELIVER_OUTBOX: Final = "tickets.deliver_outbox"
 AUDIT_CLOCKS: Final = "tickets.audit_clocks"
 OPEN_TICKET: Final = "tickets.open_ticket"
+REPORT_USAGE: Final = "tickets.report_usage"
+RECONCILE_USAGE: Final = "tickets.reconcile_usage"
+SYNC_SUBSCRIPTIONS: Final = "tickets.sync_subscriptions"
 
 #: Work that must be on time and touches nothing but the database.
 CLOCK: Final = "clock"
 #: Work that talks to the world and may have to wait for it.
 DESK: Final = "desk"
+#: Work that talks to whoever bills: it may be slow, and keeps no notice waiting.
+MONEY: Final = "money"
 
 #: Two installations may share one Redis database as long as their prefixes differ.
 KEY_PREFIX: Final = "tickets:"
 
 _EXCHANGE = Exchange("tickets", type="direct")
-QUEUES: Final = (Queue(CLOCK, _EXCHANGE, routing_key=CLOCK), Queue(DESK, _EXCHANGE, routing_key=DESK))
+QUEUES: Final = tuple(Queue(name, _EXCHANGE, routing_key=name) for name in (CLOCK, DESK, MONEY))

@@ -17,8 +17,10 @@ from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
 from ticket_tasks.intake import open_ticket
 from ticket_tasks.outbox import deliver_outbox
+from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
 from ticket_tasks.upkeep import audit_clocks
+from ticket_tasks.usage import reconcile_usage, report_usage
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -55,6 +57,9 @@ JOBS = (
     Job(deliver_outbox, names.DELIVER_OUTBOX, names.DESK, soft_limit=180, hard_limit=240, every=5),
     Job(audit_clocks, names.AUDIT_CLOCKS, names.DESK, soft_limit=60, hard_limit=90, every=600),
     Job(open_ticket, names.OPEN_TICKET, names.DESK, soft_limit=30, hard_limit=60, carries=True),
+    Job(report_usage, names.REPORT_USAGE, names.MONEY, soft_limit=120, hard_limit=180, every=30),
+    Job(reconcile_usage, names.RECONCILE_USAGE, names.MONEY, soft_limit=120, hard_limit=180, every=300),
+    Job(sync_subscriptions, names.SYNC_SUBSCRIPTIONS, names.MONEY, soft_limit=120, hard_limit=180, every=30),
 )
 
 BY_NAME: Mapping[str, Job] = {job.name: job for job in JOBS}

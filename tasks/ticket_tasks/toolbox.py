@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from ticket_system import TicketSystem
+from ticket_system.billing.deliveries import Delivery, Said
+from ticket_system.billing.subscriptions import Subscription
+from ticket_system.billing.usage import Window
+from ticket_system.inbox import Effects, InboxEvent
+from ticket_system.ledger import Lane, Row
 from ticket_system.storage.database import Database
 from ticket_tasks.payloads import TicketAlarm, TicketAlarms
 
@@ -51,6 +56,55 @@ class Notifier(Protocol):
         """Deliver one letter to the place of that name."""
 
 
+class Meter(Protocol):
+    """The port to whoever counts usage and charges for it, in one mode.
+
+    Another service can be put behind it: the ledger needs a place that takes a batch under an identifier which makes a
+    repeat harmless for a day, and that tells what it counted in a minute. Errors other than an answer to `send` are
+    `Transient` or `Rejected`.
+    """
+
+    @property
+    def livemode(self) -> bool:
+        """Whether it is about real money."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether it can tell what was counted; one that cannot is never asked."""
+
+    def take_turn(self) -> None:
+        """Wait until a call keeps within the rate that the whole fleet shares."""
+
+    def send(self, row: Row, begun: Delivery) -> Said:
+        """Have a batch counted, or charged; never raises for what the other side says, or does not say."""
+
+    def counted(self, lane: Lane, minute: Window) -> int:
+        """Return what was counted in a minute."""
+
+    def counted_by_hour(self, lane: Lane, span: Window) -> dict[datetime, int]:
+        """Return what was counted, by the beginning of each hour in which anything was."""
+
+    def items(self, row: Row) -> list[str]:
+        """Return the ids of the invoice items that were made for a delivery's batch."""
+
+
+class Shop(Protocol):
+    """The port to whoever sells subscriptions, and tells about them. Raises `Transient` or `Rejected`."""
+
+    @property
+    def livemode(self) -> bool:
+        """Whether it is about real money."""
+
+    def subscriptions(self, stripe_customer: str) -> list[Subscription]:
+        """Return what a customer has bought, ended subscriptions among them."""
+
+    def undelivered(self, since: datetime) -> Iterator[InboxEvent]:
+        """Return events since then that did not get through to us."""
+
+    def effects(self, event: InboxEvent) -> Effects:
+        """Return what follows from an event; what it says of a state is not taken from it but fetched."""
+
+
 @dataclass(frozen=True, slots=True)
 class Toolbox:
     """Everything a job may touch; made once per process, never across a fork."""
@@ -58,6 +112,9 @@ class Toolbox:
     system: TicketSystem
     mailer: Mailer
     notifier: Notifier
+    #: None: nothing is billed from here.
+    meter: Meter | None = None
+    shop: Shop | None = None
     #: Gets the notices of tickets whose assignee is no mail address.
     mail_to: str | None = None
     scan_batch_size: int = 1000
@@ -69,6 +126,8 @@ class Toolbox:
     audit_budget_seconds: float = 20.0
     deliver_batch_size: int = 10
     deliver_budget_seconds: float = 10.0
+    #: How long one report, comparison or synchronisation may go on; the next tick carries on.
+    billing_budget_seconds: float = 60.0
     #: Longer than sending one batch takes at its slowest, or two workers would take turns at the same letter.
     lease_seconds: float = 120.0
 

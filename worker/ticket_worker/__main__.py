@@ -22,7 +22,6 @@ from rich.table import Table
 
 from ticket_system.errors import TicketSystemError
 from ticket_tasks import names
-from ticket_worker.destinations import secrets_of
 from ticket_worker.errors import FleetError, SettingsError
 from ticket_worker.logging import configure_logging
 from ticket_worker.settings import Settings, exposed_files, read_settings, spelling_hints
@@ -182,7 +181,7 @@ def _settings(**given: Any) -> Iterator[Settings]:
     """Read the settings and set up the log; anything that goes wrong on purpose becomes one line and an exit status."""
     try:
         settings = read_settings(**{name: value for name, value in given.items() if value is not None})
-        configure_logging(settings.log_level, settings.log_format, hidden=secrets_of(settings.places))
+        configure_logging(settings.log_level, settings.log_format, hidden=settings.secrets)
         for hint in spelling_hints():
             log.warning("setting.unknown", hint=hint)
         for hint in exposed_files():

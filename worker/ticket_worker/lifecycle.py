@@ -14,8 +14,8 @@ from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.toolbox import Mailer, Notifier, Toolbox
 from ticket_worker import notify
+from ticket_worker.billing import connect
 from ticket_worker.database import prepare_database
-from ticket_worker.destinations import secrets_of
 from ticket_worker.errors import SettingsError
 from ticket_worker.logging import configure_logging
 from ticket_worker.mail import ConsoleMailer, SmtpMailer
@@ -52,6 +52,8 @@ def build_toolbox(settings: Settings) -> Toolbox:
         system=TicketSystem(Database(settings.database, pool_size=1)),
         mailer=build_mailer(settings),
         notifier=build_notifier(settings),
+        meter=connect.meter(settings),
+        shop=connect.shop(settings),
         mail_to=settings.mail_to,
         scan_batch_size=settings.scan_batch_size,
         scan_budget_seconds=settings.scan_budget_seconds,
@@ -87,11 +89,12 @@ def connect_signals(workshop: Workshop) -> None:
     settings = workshop.settings
 
     def configure(**_: object) -> None:
-        configure_logging(settings.log_level, settings.log_format, hidden=secrets_of(settings.places))
+        configure_logging(settings.log_level, settings.log_format, hidden=settings.secrets)
 
     def prepare(**_: object) -> None:
         try:
             build_notifier(settings)
+            connect.meter(settings)
             prepare_database(settings)
         except (SettingsError, StorageError) as error:
             log.error("worker.refused", error=str(error))  # noqa: TRY400 - the sentence is the message

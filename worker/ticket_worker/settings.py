@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
-from ticket_worker.destinations import Place, read_places
+from ticket_worker.billing_settings import BillingSettings, Seconds
+from ticket_worker.destinations import Place, read_places, secrets_of
 from ticket_worker.errors import SettingsError
 
 PREFIX = "TICKETS_"
@@ -25,12 +26,11 @@ _DOTENV = Path(".env")
 #: For the test suite's own variables, which are none of ours.
 _FOREIGN = f"{PREFIX}TEST_"
 
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Budget = Annotated[float, Field(ge=0.1, le=30)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Settings(BaseSettings):
+class Settings(BillingSettings):
     """Everything that can be set. A description says what is expected, and stands in errors."""
 
     model_config = SettingsConfigDict(
@@ -138,6 +138,11 @@ class Settings(BaseSettings):
     def places(self) -> dict[str, Place]:
         """Where notices may go besides mail, by name."""
         return read_places(self.destinations.get_secret_value()) if self.destinations else {}
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must stand in no log."""
+        return [*secrets_of(self.places), *self.billing_secrets]
 
     @property
     def is_live(self) -> bool:

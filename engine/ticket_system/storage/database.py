@@ -128,6 +128,11 @@ class Database:
         with self.read() as connection:
             connection.execute(sa.select(sa.literal(1)))
 
+    def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        with self.read() as connection:
+            return moment(connection)
+
     def schema_version(self) -> str | None:
         """Return the revision the database is at; None when it holds no schema of ours."""
         with self.read() as connection:

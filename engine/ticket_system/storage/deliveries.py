@@ -60,10 +60,15 @@ class Row(NamedTuple):
         return self.delivery.quantity * self.batch.amount
 
     @property
+    def is_item(self) -> bool:
+        """Whether it is an item of an invoice, and no usage of a meter."""
+        return self.delivery.route == INVOICE_ITEM
+
+    @property
     def is_final(self) -> bool:
         """Whether the invoice on which it belongs is final: what arrives now is counted, and never billed."""
         is_past = self.finalised_until is not None and self.delivery.event_at < self.finalised_until
-        return is_past and self.delivery.route != INVOICE_ITEM
+        return is_past and not self.is_item
 
 
 def lane(connection: sa.Connection, stripe_customer: str, event_name: str, *, livemode: bool) -> int:
@@ -277,11 +282,6 @@ def release_backoff(connection: sa.Connection, now: datetime) -> int:
         one_of(usage_deliveries.c.state, TO_SEND), usage_deliveries.c.next_attempt_at > now
     )
     return connection.execute(waiting.where(usage_deliveries.c.lane_id.in_(free)).values(next_attempt_at=now)).rowcount
-
-
-def is_item(row: Row) -> bool:
-    """Tell whether a delivery is an item of an invoice, and no usage of a meter."""
-    return row.delivery.route == INVOICE_ITEM
 
 
 def _rows() -> sa.Select[Any]:
