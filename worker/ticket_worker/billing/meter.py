@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,9 +26,7 @@ class StripeMeter:
     account: Account
     pace: Pace
     looks: bool = True
-
-    def __post_init__(self) -> None:
-        self._meters: dict[str, str] = {}
+    _meters: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def livemode(self) -> bool:

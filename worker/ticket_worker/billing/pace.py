@@ -8,7 +8,7 @@ from math import ceil
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerSecond
-from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.storage import MemoryStorage, RedisStorage, Storage
 from limits.strategies import MovingWindowRateLimiter
 
 log = structlog.stdlib.get_logger(__name__)
@@ -38,7 +38,7 @@ class Pace:
     def _hit(self, item: RateLimitItem) -> bool:
         if self.redis_url is not None and time.monotonic() >= self._away_until:
             try:
-                self._shared = self._shared or _limiter(storage_from_string(self.redis_url, wrap_exceptions=True))
+                self._shared = self._shared or _limiter(RedisStorage(self.redis_url, wrap_exceptions=True))
                 return self._shared.hit(item)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with Redis, usage is reported
                 log.warning("pace.alone", error=type(error).__name__, hint="is Redis away? every process counts alone")

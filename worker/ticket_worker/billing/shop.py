@@ -124,7 +124,6 @@ def _subscription(told: dict[str, Any]) -> Subscription:
     licensed = [one for one in prices if (one.get("recurring") or {}).get("usage_type") != "metered"]
     price = (licensed or prices or [{}])[0]
     product = price.get("product")
-    is_expanded = isinstance(product, dict)
     return Subscription(
         id=told["id"],
         status=told["status"],
@@ -132,7 +131,7 @@ def _subscription(told: dict[str, Any]) -> Subscription:
         price=price.get("id"),
         lookup_key=price.get("lookup_key"),
         product=_id(product) if product else None,
-        metadata=(product.get("metadata") or {}) if is_expanded else {},
+        metadata=(product.get("metadata") or {}) if isinstance(product, dict) else {},
         periods=tuple(
             Window(datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
             for one in items
