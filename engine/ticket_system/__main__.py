@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ticket_system.commands import calls, desk, figures, policy, simulation, transfer, trust, upkeep
+from ticket_system.commands import billing, calls, desk, figures, policy, simulation, transfer, trust, upkeep, usage
 from ticket_system.commands.terminal import Refused, clean
 from ticket_system.errors import (
     InvalidTransition,
@@ -54,6 +54,7 @@ app.command()(desk.status)
 app.command("set")(desk.set_fields)
 app.command()(desk.comment)
 app.command()(desk.escalate)
+app.command()(desk.merge)
 app.command()(calls.ack)
 app.command()(calls.alarms)
 app.command()(trust.waive)
@@ -66,6 +67,8 @@ policy.policy.command()(simulation.simulate)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(upkeep.db, name="db")
 app.add_typer(upkeep.deliveries, name="outbox")
+app.add_typer(usage.usage, name="usage")
+app.add_typer(billing.billing, name="billing")
 
 
 @app.callback(invoke_without_command=True)

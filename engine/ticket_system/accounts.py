@@ -16,7 +16,7 @@ from sqlalchemy import exc
 
 from ticket_system.billing.deliveries import STUCK, TO_SEND, State, replaced
 from ticket_system.billing.subscriptions import PAST_DUE, Subscription, newest, that_counts
-from ticket_system.billing.usage import METERED, Route
+from ticket_system.billing.usage import METERED, Route, mode
 from ticket_system.changes import Changes
 from ticket_system.errors import BillingError
 from ticket_system.rulebook import Rulebook
@@ -228,8 +228,3 @@ def mark(database: Database, *, livemode: bool, stripe_customer: str | None = No
     """Have a customer, or all of them, fetched anew; returns how many there are."""
     with database.write() as connection:
         return customers.mark_dirty(connection, moment(connection), livemode=livemode, stripe_customer=stripe_customer)
-
-
-def mode(livemode: bool) -> str:  # noqa: FBT001 - it is what the column holds
-    """Return the name of a mode."""
-    return "live" if livemode else "test"

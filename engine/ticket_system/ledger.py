@@ -17,8 +17,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from ticket_system.billing import deliveries as course
-from ticket_system.billing.deliveries import Delivery, Said, State
-from ticket_system.billing.usage import HOUR, INVOICE_ITEM, ITEMS, SEAL_AFTER, Window, stamp, windows
+from ticket_system.billing.deliveries import TO_SEND, Delivery, Said, State
+from ticket_system.billing.usage import HOUR, INVOICE_ITEM, ITEMS, SEAL_AFTER, Window, batch_id, mode, stamp, windows
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.plans import Billing
 from ticket_system.storage import customers, deliveries, outbox, usage
@@ -56,72 +56,98 @@ def seal(
 ) -> Sealed:
     """Put facts of windows that are over into batches, customer by customer; repeated until nothing is found."""
     with database.write() as connection:
-        at = now or moment(connection)
-        names = usage.to_seal(connection, at, livemode=livemode, limit=customers_at_once)
-        if not names:
-            return Sealed()
-        usage.settle_routes(connection, names)
-        known = customers.known(connection, names)
-        periods = customers.periods(connection, names)
-        _, book = rules.current(connection)
-        sealing = _Sealing(connection, book.billing, at)
-        for group in usage.groups(connection, names, at - SEAL_AFTER):
-            mine = periods.get(group.customer, [])
-            boundaries = {edge for period in mine for edge in period}
-            for window in windows(group.hour, boundaries):
-                if window.end <= at - SEAL_AFTER:
-                    sealing.window(group, window, known[group.customer].stripe_customer, livemode=livemode)
-        return Sealed(usage.count(connection, sealing.batches), len(sealing.batches), sealing.full)
+        return _seal(connection, rules, now or moment(connection), customers_at_once, livemode=livemode)
+
+
+def preview(database: Database, rules: Rulebook, *, livemode: bool, now: datetime | None = None) -> list[Row]:
+    """Return what would be sent now, sealing included, oldest first; nothing is changed."""
+    with database.write() as connection:
+        at, undo = now or moment(connection), connection.begin_nested()
+        while _seal(connection, rules, at, 1000, livemode=livemode).batches:
+            pass
+        rows = deliveries.listed(connection, TO_SEND, limit=1_000_000, livemode=livemode)
+        undo.rollback()
+    return rows
+
+
+def release_backoff(database: Database) -> int:
+    """Have everything that waits for another attempt tried at the next tick; returns how many there are."""
+    with database.write() as connection:
+        return deliveries.release_backoff(connection, moment(connection))
+
+
+def _seal(connection: sa.Connection, rules: Rulebook, at: datetime, limit: int, *, livemode: bool) -> Sealed:
+    names = usage.to_seal(connection, at, livemode=livemode, limit=limit)
+    if not names:
+        return Sealed()
+    usage.settle_routes(connection, names)
+    known, periods = customers.known(connection, names), customers.periods(connection, names)
+    _, book = rules.current(connection)
+    sealing = _Sealing(connection, book.billing, at, livemode=livemode)
+    for group in usage.groups(connection, names, at - SEAL_AFTER):
+        boundaries = {edge for period in periods.get(group.customer, []) for edge in period}
+        for window in windows(group.hour, boundaries):
+            if window.end <= at - SEAL_AFTER:
+                sealing.window(group, window, known[group.customer].stripe_customer)
+    return Sealed(usage.count(connection, sealing.batches), len(sealing.batches), sealing.full)
 
 
 class _Sealing:
     """Makes batches of windows, in one transaction."""
 
-    def __init__(self, connection: sa.Connection, billing: Billing, now: datetime) -> None:
-        self.connection, self.billing, self.now = connection, billing, now
+    def __init__(self, connection: sa.Connection, billing: Billing, now: datetime, *, livemode: bool) -> None:
+        self.connection, self.billing, self.now, self.livemode = connection, billing, now, livemode
         self.batches: list[str] = []
         self.full = 0
+        self._installation = usage.installation(connection)
         self._lanes: dict[tuple[str, str], int] = {}
 
-    def window(self, group: Group, window: Window, stripe_customer: str, *, livemode: bool) -> None:
+    def window(self, group: Group, window: Window, stripe_customer: str) -> None:
         """Make a batch of a window's facts; of each, where each is an item of its own."""
         if group.route == INVOICE_ITEM:
-            lane_id = self._lane(stripe_customer, ITEMS, livemode=livemode)
             for fact in usage.single(self.connection, group, window):
-                self._item(group, window, lane_id, fact)
+                self._item(group, window, self._lane(stripe_customer, ITEMS), fact)
             return
         event_name = self.billing.meters[group.kind]
-        lane_id = self._lane(stripe_customer, event_name, livemode=livemode)
+        lane_id = self._lane(stripe_customer, event_name)
         event_at = stamp(window, usage.taken(self.connection, lane_id, window))
         if event_at is None:
             self.full += 1
             return
-        batch_id, quantity = usage.gather(self.connection, group, window)
         seq = usage.next_seq(self.connection, group.customer, event_name, window)
-        row = self._row(group, window, batch_id, quantity) | {"event_name": event_name, "seq": seq}
-        self._add(row, lane_id, event_at)
+        name = self._name(group.customer, event_name, window.start.isoformat(), str(seq))
+        quantity = usage.gather(self.connection, group, window, name)
+        if quantity or usage.count(self.connection, [name]):
+            self._add(self._row(group, window, name, quantity, event_name, seq), lane_id, event_at)
 
     def _item(self, group: Group, window: Window, lane_id: int, fact: Fact) -> None:
-        batch_id, quantity = usage.gather(self.connection, group, window, fact_id=fact.id)
-        row = self._row(group, window, batch_id, quantity) | {"event_name": ITEMS, "seq": 0, "charges": fact.key}
-        self._add(row, lane_id, fact.occurred_at)
+        name = self._name(fact.key)
+        quantity = usage.gather(self.connection, group, window, name, fact_id=fact.id)
+        if quantity:
+            row = self._row(group, window, name, quantity, ITEMS, 0) | {"charges": fact.key}
+            self._add(row, lane_id, fact.occurred_at)
 
-    def _row(self, group: Group, window: Window, batch_id: str, quantity: int) -> dict[str, object]:
+    def _name(self, *parts: str) -> str:
+        return batch_id(self._installation, mode(self.livemode), *parts)
+
+    def _row(
+        self, group: Group, window: Window, name: str, quantity: int, event_name: str, seq: int
+    ) -> dict[str, object]:
         return {
-            "id": batch_id, "customer": group.customer, "kind": group.kind, "route": group.route,
-            "window_start": window.start, "window_end": window.end, "quantity": quantity,
-            "amount": self.billing.amounts.get(group.kind, 0), "currency": self.billing.currency,
-            "sealed_at": self.now,
+            "id": name, "customer": group.customer, "kind": group.kind, "route": group.route,
+            "event_name": event_name, "seq": seq, "window_start": window.start, "window_end": window.end,
+            "quantity": quantity, "amount": self.billing.amounts.get(group.kind, 0),
+            "currency": self.billing.currency, "sealed_at": self.now,
         }  # fmt: skip
 
     def _add(self, row: Mapping[str, object], lane_id: int, event_at: datetime) -> None:
         usage.add_batch(self.connection, row, lane_id=lane_id, event_at=event_at)
         self.batches.append(str(row["id"]))
 
-    def _lane(self, stripe_customer: str, event_name: str, *, livemode: bool) -> int:
+    def _lane(self, stripe_customer: str, event_name: str) -> int:
         key = (stripe_customer, event_name)
         if key not in self._lanes:
-            self._lanes[key] = deliveries.lane(self.connection, *key, livemode=livemode)
+            self._lanes[key] = deliveries.lane(self.connection, *key, livemode=self.livemode)
         return self._lanes[key]
 
 

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from ticket_system.accounts import renew
 from ticket_system.billing import deliveries as course
 from ticket_system.billing.deliveries import STUCK, TO_SEND, State
-from ticket_system.billing.usage import INVOICE_ITEM, ITEMS, KINDS
-from ticket_system.changes import Changes
-from ticket_system.errors import BillingError, TicketNotFound
-from ticket_system.rulebook import Rulebook
+from ticket_system.billing.money import money
+from ticket_system.billing.usage import INVOICE_ITEM, ITEMS, batch_id
+from ticket_system.errors import BillingError
 from ticket_system.storage import customers, deliveries, usage
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.deliveries import Row
 from ticket_system.tickets import check_name
 
 _LONGEST_REASON = 1000
+_HINTS = {
+    "unknown": "it may have arrived; it is looked for, and settles within two days",
+    "rejected": "refused; mend the cause, then tickets usage retry",
+    "rejected_async": "taken, then thrown away; mend the cause, then tickets usage retry",
+    "disputed": "something else is counted than was sent; settle it with Stripe, then tickets usage resolve",
+    "expired": "too late for its meter; tickets usage carry, or resolve",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """How much of one thing there is, what it costs, how old the oldest is, and what to do."""
+
+    what: str
+    quantity: int
+    money: str
+    oldest: datetime
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What is not billed yet, and what is counted without having been sent."""
+
+    rows: list[Sum]
+    surplus: list[dict[str, Any]]
+    #: Events that were given up.
+    dead_events: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON knows it."""
+        rows = [asdict(one) | {"oldest": one.oldest.isoformat()} for one in self.rows]
+        return {"outstanding": rows, "surplus": self.surplus, "dead_events": self.dead_events}
 
 
 def retry(database: Database, delivery_id: int, *, actor: str, now: datetime | None = None) -> None:
@@ -65,8 +99,8 @@ def carry(database: Database, delivery_id: int, *, actor: str, now: datetime | N
         account = customers.known(connection, [batch.customer])[batch.customer]
         lane_id = deliveries.lane(connection, account.stripe_customer, ITEMS, livemode=row.lane.livemode)
         item = batch._asdict() | {
-            "id": str(uuid.uuid4()), "route": INVOICE_ITEM, "event_name": ITEMS, "seq": 0, "quantity": one.quantity,
-            "charges": f"carried/{batch.id}", "sealed_at": at,
+            "id": batch_id(usage.installation(connection), "carried", batch.id), "route": INVOICE_ITEM,
+            "event_name": ITEMS, "seq": 0, "quantity": one.quantity, "charges": f"carried/{batch.id}", "sealed_at": at,
         }  # fmt: skip
         usage.add_batch(connection, item, lane_id=lane_id, event_at=one.event_at)
         customers.note(
@@ -75,24 +109,53 @@ def carry(database: Database, delivery_id: int, *, actor: str, now: datetime | N
         return row.money
 
 
-def forgive(
-    database: Database,
-    rules: Rulebook,
-    ticket_id: str,
-    reason: str,
-    *,
-    kinds: tuple[str, ...] = KINDS,
-    actor: str = "system",
-    now: datetime | None = None,
-) -> list[str]:
-    """Let a ticket cost nothing; returns what was forgiven. Before it was sent it is void, afterwards credited."""
-    check_name("reason", reason, limit=_LONGEST_REASON)
-    with database.write() as connection:
-        changes = Changes(connection, rules)
-        ticket, at = changes.lock(ticket_id, now)
-        if ticket is None:
-            raise TicketNotFound(ticket_id)
-        return changes.forgive(ticket, reason, at, kinds=kinds, actor=actor)
+def listed(
+    database: Database, states: Sequence[str], *, limit: int, customer: str | None = None, livemode: bool | None = None
+) -> list[Row]:
+    """Return deliveries in these states, oldest first."""
+    with database.read() as connection:
+        return deliveries.listed(connection, states, limit, customer=customer, livemode=livemode)
+
+
+def get(database: Database, delivery_id: int) -> Row | None:
+    """Return a delivery, or None."""
+    with database.read() as connection:
+        return deliveries.get(connection, delivery_id)
+
+
+def facts(database: Database, batch_id: str) -> list[tuple[str, str, datetime, int]]:
+    """Return what a batch counts: the ticket, the kind, when it happened, and for how many."""
+    with database.read() as connection:
+        return usage.of_batch(connection, batch_id)
+
+
+def of_ticket(database: Database, ticket_id: str) -> list[dict[str, Any]]:
+    """Return what a ticket was counted for, credits included, and how far each of it has come."""
+    with database.read() as connection:
+        return usage.told(connection, ticket_id)
+
+
+def outstanding(database: Database) -> Outstanding:
+    """Add up what is not billed yet: unsealed, on its way, unknown, stuck; and what is counted too much."""
+    with database.read() as connection:
+        rows = [
+            Sum(
+                f"{one.state}",
+                one.quantity,
+                money(one.money, one.currency),
+                one.oldest,
+                _HINTS.get(one.state, ""),
+            )
+            for one in deliveries.sums(connection)
+        ]
+        for name, kind, number, oldest, is_known in usage.unbatched(connection):
+            hint = "sealed when its hour is over" if is_known else f"{name} is not linked: tickets billing link"
+            rows.append(Sum(f"unsealed {kind} of {name}", number, "", oldest, hint))
+        surplus = [
+            {"stripe_customer": lane.stripe_customer, "event_name": lane.event_name, "quantity": number}
+            for lane, number in deliveries.surpluses(connection)
+        ]
+        return Outstanding(rows, surplus, customers.dead_events(connection))
 
 
 def _stuck(connection: sa.Connection, delivery_id: int, *more: str) -> Row:

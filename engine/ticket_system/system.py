@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from ticket_system import triage, waivers
+from ticket_system import merging, triage, waivers
 from ticket_system.changes import Changes
 from ticket_system.errors import TicketNotFound
 from ticket_system.reports import report
@@ -24,7 +24,7 @@ from ticket_system.sla.replay import replay
 from ticket_system.storage import alarms, audits, clocks, events, reports, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.events import Event
-from ticket_system.tickets import LEAVE, PRIORITY_LABELS, Comment, Leave, Ticket, check_status, check_whole
+from ticket_system.tickets import LEAVE, PRIORITY_LABELS, Comment, Leave, Ticket, check_name, check_status, check_whole
 
 
 class TicketSystem:
@@ -156,6 +156,24 @@ class TicketSystem:
         with self.database.write() as connection:
             changes = self._changes(connection)
             return waivers.revoke(changes, ticket_id, reason, target=target, cycle=cycle, actor=author)
+
+    def waive_usage(self, ticket_id: str, reason: str, *, author: str = "system") -> list[str]:
+        """Let a ticket cost nothing; returns what was forgiven now. What was sent before is credited."""
+        check_name("reason", reason, limit=1000)
+        with self.database.write() as connection:
+            changes = self._changes(connection)
+            ticket, now = changes.lock(ticket_id, None)
+            if ticket is None:
+                raise TicketNotFound(ticket_id)
+            return changes.forgive(ticket, reason, now, actor=author)
+
+    def merge_ticket(self, ticket_id: str, into: str, author: str = "system") -> bool:
+        """End a ticket that is another one in other words: its clocks are cancelled, and it costs nothing (rule 20).
+
+        False when it is unknown; TicketNotFound when the other is.
+        """
+        with self.database.write() as connection:
+            return merging.merge(self._changes(connection), ticket_id, into, actor=author)
 
     def get_alarms(self, ticket_id: str) -> list[dict[str, Any]]:
         """Return the warnings and escalation levels that are still to come for a ticket, the next first.

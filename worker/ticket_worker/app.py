@@ -83,6 +83,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             {
                 names.SCAN_BREACHES: settings.scan_interval_seconds,
                 names.DELIVER_OUTBOX: settings.deliver_interval_seconds,
+                names.REPORT_USAGE: settings.report_interval_seconds,
             }
         ),
         # The default keeps a file with the time of the last tick: with intervals of seconds it says nothing, and it can

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ticket_system import audit, outbox
+from ticket_system import TicketSystem, audit, outbox, settlements
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.errors import JobError
+from ticket_worker.billing import connect
 from ticket_worker.broker import broker_name, broker_problem
 from ticket_worker.destinations import Mask, secrets_of
 from ticket_worker.errors import SettingsError
@@ -29,7 +30,9 @@ class Finding:
 
 def run_checks(settings: Settings) -> list[Finding]:
     """Return what was found, one line each; takes a few seconds at most."""
-    return [finding for check in (_settings, _database, _broker, _mail, _places) for finding in check(settings)]
+    return [
+        finding for check in (_settings, _database, _broker, _mail, _places, _billing) for finding in check(settings)
+    ]
 
 
 def _settings(_settings: Settings) -> Iterator[Finding]:
@@ -48,7 +51,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
         if database.path is not None and not database.path.exists():
             yield Finding("database", is_ok=True, detail=f"{where}, made at the first start")
             return
-        for what, look in (("database", _answer), ("schema", _revision), ("outbox", _undelivered)):
+        for what, look in (
+            ("database", _answer),
+            ("schema", _revision),
+            ("outbox", _undelivered),
+            ("usage", _unbilled),
+        ):
             try:
                 yield Finding(what, is_ok=True, detail=look(database))
             except StorageError as error:
@@ -84,6 +92,34 @@ def _undelivered(database: Database) -> str:
     waiting = f"{counts.get('pending', 0)} notices waiting"
     away = [f"{one.channel} does not answer: {one.error}" for one in outbox.resting(database)]
     return ", ".join([waiting, *(f"{count} {state}: see `tickets outbox`" for state, count in stuck.items()), *away])
+
+
+def _unbilled(database: Database) -> str:
+    """Say what is not billed yet; like stuck notices, it wants a person, and the rest goes on."""
+    found = settlements.outstanding(database)
+    told = [f"{one.quantity:,} {one.what}" + (f" ({one.money})" if one.money else "") for one in found.rows]
+    told += [f"{-one['quantity']:,} of {one['event_name']} missing or too many at Stripe" for one in found.surplus]
+    told += [f"{found.dead_events:,} events given up: tickets billing sync"] if found.dead_events else []
+    return ", ".join(told) + "; see `tickets usage list`" if told else "all of it is billed"
+
+
+def _billing(settings: Settings) -> Iterator[Finding]:
+    """Look whether Stripe knows our key and our meters, and whether it is the mode that we mean."""
+    if settings.billing != "stripe":
+        told = {"off": "off (TICKETS_BILLING=off)", "console": "to the log (TICKETS_BILLING=console)"}
+        yield Finding("billing", is_ok=True, detail=told[settings.billing])
+        return
+    try:
+        connect.require()
+        from ticket_worker.billing import stripe_ports  # noqa: PLC0415 - an extra
+
+        with Database(settings.database, pool_size=1) as database:
+            names = TicketSystem(database).in_force()[1].billing.meters.values()
+        found = stripe_ports.meter(settings).known(names)
+    except (JobError, SettingsError, StorageError) as error:
+        yield Finding("billing", is_ok=False, detail=str(error))
+    else:
+        yield Finding("billing", is_ok=True, detail=f"Stripe, {settings.stripe_mode} mode, meters {', '.join(found)}")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,11 +13,19 @@ import structlog
 
 from ticket_system.errors import StorageUnavailable
 from ticket_system.monitor import Sweep
+from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
 from ticket_tasks.outbox import Delivery, deliver_outbox
+from ticket_tasks.registry import JOBS
 from ticket_tasks.toolbox import Toolbox
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+#: Jobs about money, and how often they are done, in seconds, as in a fleet.
+_MONEY: dict[Callable[[Toolbox], object], float] = {
+    job.run: job.every for job in JOBS if job.queue == names.MONEY and job.every is not None
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +51,14 @@ def rounds(toolbox: Toolbox, interval_seconds: float) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     log.info("rounds.started", interval_seconds=interval_seconds)
+    due = dict.fromkeys(_MONEY, 0.0)
     while not stop.is_set():
         try:
             one_round(toolbox)
+            for job, every in _MONEY.items():
+                if time.monotonic() >= due[job]:
+                    due[job] = time.monotonic() + every
+                    job(toolbox)
         except StorageUnavailable as error:
             log.warning("round.skipped", error=str(error))
         stop.wait(interval_seconds)

@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple, TypeAlias
+from uuid import UUID, uuid5
 
 TICKET_OPENED: Final = "ticket_opened"
 CRITICAL_TICKET: Final = "critical_ticket"
@@ -74,6 +75,16 @@ def stamp(window: Window, taken: Container[datetime]) -> datetime | None:
     if whole <= 0:
         return None if window.start in taken else window.start
     return next((at for number in range(whole) if (at := first + number * MINUTE) not in taken), None)
+
+
+def mode(livemode: bool) -> str:  # noqa: FBT001 - what the column holds
+    """Return the name of a mode."""
+    return "live" if livemode else "test"
+
+
+def batch_id(installation: str, *parts: str) -> str:
+    """Name a batch by what it is: sealed again after a loss, it has the same name, and is known where it was sent."""
+    return str(uuid5(UUID(installation), "/".join(parts)))
 
 
 def fact_key(kind: str, ticket_id: str, time: int = 1) -> str:

@@ -249,6 +249,21 @@ def escalate(
     _confirm(ticket, f"{ticket_id} is {label} now.", as_json=as_json)
 
 
+def merge(
+    ticket_id: TicketId,
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The ticket that stays.")],
+    author: AuthorOption = "",
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """End a ticket that is another one in other words: its clocks are cancelled, and it costs nothing."""
+    with open_system(database) as system:
+        if not system.merge_ticket(ticket_id, into, author or login_name()):
+            raise TicketNotFound(ticket_id)
+        ticket = system.get_ticket(ticket_id)
+    _confirm(ticket, f"{ticket_id} was merged into {into}.", as_json=as_json)
+
+
 def _confirm(ticket: Ticket | None, sentence: str, *, as_json: bool) -> None:
     if as_json and ticket is not None:
         from ticket_system.exports import ticket_as_json

@@ -186,6 +186,15 @@ billing_log = sa.Table(
     sa.Index("billing_log_of_customer", "customer", "id"),
 )
 
+#: The name of this installation: one row. What it sends is named after it.
+installations = sa.Table(
+    "installations",
+    metadata,
+    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.CheckConstraint("id = 1", name="only_one"),
+)
+
 #: When something that is done now and then was done last.
 billing_rounds = sa.Table(
     "billing_rounds",

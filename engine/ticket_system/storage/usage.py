@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ticket_system.billing.deliveries import State, identifier
+from ticket_system.billing.deliveries import SUPERSEDED, State, identifier
 from ticket_system.billing.usage import (
     CRITICAL_TICKET,
     INVOICE_ITEM,
@@ -26,6 +26,7 @@ from ticket_system.storage.billing_tables import (
     UNSEALED,
     billing_periods,
     customers,
+    installations,
     usage_batches,
     usage_deliveries,
     usage_facts,
@@ -217,15 +218,31 @@ def next_seq(connection: sa.Connection, customer: str, event_name: str, window: 
     return 0 if newest is None else newest + 1
 
 
-def gather(connection: sa.Connection, group: Group, window: Window, *, fact_id: int | None = None) -> tuple[str, int]:
-    """Put the facts of a window, or one of them, into a batch; returns its id, and how many they are in sum."""
-    batch_id = str(uuid.uuid4())
+def gather(
+    connection: sa.Connection, group: Group, window: Window, batch_id: str, *, fact_id: int | None = None
+) -> int:
+    """Put the facts of a window, or one of them, into a batch; returns how many they are in sum."""
     mine = sa.update(usage_facts).where(*_within(group, window))
     if fact_id is not None:
         mine = mine.where(usage_facts.c.id == fact_id)
     connection.execute(mine.values(batch_id=batch_id))
     total = sa.select(sa.func.sum(usage_facts.c.quantity)).where(usage_facts.c.batch_id == batch_id)
-    return batch_id, int(connection.execute(total).scalar_one() or 0)
+    return int(connection.execute(total).scalar_one() or 0)
+
+
+def installation(connection: sa.Connection) -> str:
+    """Return the name of this installation, made when it is first asked for: two may bill through one account."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    new = dialect.insert(installations).values(id=1, name=str(uuid.uuid4()))
+    connection.execute(new.on_conflict_do_nothing(index_elements=[installations.c.id]))
+    return str(connection.execute(sa.select(installations.c.name)).scalar_one())
+
+
+def of_batch(connection: sa.Connection, batch_id: str) -> list[tuple[str, str, datetime, int]]:
+    """Return the facts of a batch: the ticket, the kind, when it happened, and how many it counts for."""
+    columns = [usage_facts.c[name] for name in ("ticket_id", "kind", "occurred_at", "quantity")]
+    query = sa.select(*columns).where(usage_facts.c.batch_id == batch_id).order_by(usage_facts.c.id)
+    return [(row[0], row[1], row[2], int(row[3])) for row in connection.execute(query)]
 
 
 def add_batch(connection: sa.Connection, batch: Mapping[str, Any], *, lane_id: int, event_at: datetime) -> None:
@@ -240,7 +257,7 @@ def add_batch(connection: sa.Connection, batch: Mapping[str, Any], *, lane_id: i
     connection.execute(sa.insert(usage_deliveries).values(row | (waits if batch["quantity"] else nothing)))
 
 
-def unbatched(connection: sa.Connection, before: datetime) -> list[tuple[str, str, int, datetime, bool]]:
+def unbatched(connection: sa.Connection) -> list[tuple[str, str, int, datetime, bool]]:
     """Count facts that lie in no batch, by customer and kind, with the oldest, and whether their customer is known."""
     known = customers.c.name.is_not(None)
     query = (
@@ -252,11 +269,27 @@ def unbatched(connection: sa.Connection, before: datetime) -> list[tuple[str, st
             known,
         )
         .join_from(usage_facts, customers, customers.c.name == usage_facts.c.customer, isouter=True)
-        .where(_unsealed, usage_facts.c.occurred_at < before)
+        .where(_unsealed)
         .group_by(usage_facts.c.customer, usage_facts.c.kind, known)
         .order_by(usage_facts.c.customer, usage_facts.c.kind)
     )
     return [(row[0], row[1], int(row[2]), row[3], bool(row[4])) for row in connection.execute(query)]
+
+
+def told(connection: sa.Connection, ticket_id: str) -> list[dict[str, Any]]:
+    """Return the facts of a ticket, with the newest delivery of the batch of each."""
+    of_fact = [usage_facts.c[name] for name in ("kind", "customer", "occurred_at", "quantity", "route", "reason")]
+    is_open = sa.and_(
+        usage_deliveries.c.batch_id == usage_facts.c.batch_id,
+        usage_deliveries.c.state.not_in([named(one) for one in SUPERSEDED]),
+    )
+    query = (
+        sa.select(*of_fact, usage_deliveries.c.id.label("delivery"), usage_deliveries.c.state)
+        .join_from(usage_facts, usage_deliveries, is_open, isouter=True)
+        .where(usage_facts.c.ticket_id == ticket_id)
+        .order_by(usage_facts.c.id)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def count(connection: sa.Connection, ids: Iterable[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -82,6 +83,13 @@ class StripeMeter:
         try:
             found = summaries.list(self._meter(lane.event_name), wanted).auto_paging_iter()
             return {datetime.fromtimestamp(one.start_time, UTC): round(one.aggregated_value) for one in found}
+        except StripeError as error:
+            raise translated(error) from error
+
+    def known(self, event_names: Iterable[str]) -> list[str]:
+        """Return the meters of these events, or raise: Rejected where one is missing."""
+        try:
+            return [f"{name} ({self._meter(name)})" for name in event_names]
         except StripeError as error:
             raise translated(error) from error
 

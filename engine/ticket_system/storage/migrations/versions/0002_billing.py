@@ -39,6 +39,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="billing_rounds_pk"),
     )
     op.create_table(
+        "installations",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.CheckConstraint("id = 1", name="only_one"),
+        sa.PrimaryKeyConstraint("id", name="installations_pk"),
+    )
+    op.create_table(
         "customers",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("livemode", sa.Boolean(), nullable=False),
