@@ -135,16 +135,15 @@ class StripeDouble(Stage):
                 return kept
             params = route.read(request.params)
             self._layer.begin(request, livemode=livemode)
-        answer: Response | None = None
         try:
             with self._in_flight(request) as is_alone:
                 time.sleep(world.rules.work_seconds + (fault.seconds if fault and fault.kind is FaultKind.SLOW else 0))
                 with world.lock:
                     answer = self._worked(route, object_id, params, fault, livemode=livemode, is_alone=is_alone)
                     self._layer.keep(request, answer, world.now(), livemode=livemode)
-            return answer
-        except Refusal:
-            # A flaw of the form that showed only in the work: the key stays free.
+                    return answer
+        except BaseException:
+            # A flaw of the form that showed only now, or of the double: the key stays free.
             with world.lock:
                 self._layer.forget(request, livemode=livemode)
             raise

@@ -61,7 +61,8 @@ class Event:
 
 def signed(body: bytes, secret: str, *, skew_seconds: int = 0) -> str:
     """Return the Stripe-Signature of these very bytes, made so many seconds from now."""
-    return WebhookSignature.generate_signature_header(body.decode(), secret, int(time.time()) + skew_seconds)
+    header: str = WebhookSignature.generate_signature_header(body.decode(), secret, int(time.time()) + skew_seconds)
+    return header
 
 
 @dataclass(frozen=True, slots=True)

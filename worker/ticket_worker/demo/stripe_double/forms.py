@@ -88,7 +88,7 @@ def _read(value: Any, hint: Any, name: str) -> Any:
         nested = [kind for kind in kinds if is_typeddict(kind)]
         if nested:
             return check(value, nested[0], within=name)
-        if kinds == (int,) or kinds == (bool,) or kinds == (str,):
+        if kinds in {(int,), (bool,), (str,)}:
             raise malformed(f"Invalid value for {name}", "parameter_invalid_type", name)
         return value
     if not isinstance(value, str):

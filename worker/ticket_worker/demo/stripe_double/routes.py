@@ -16,6 +16,7 @@ from stripe.params.v2 import core as v2_core
 from ticket_worker.demo.stripe_double import billing, reading, usage
 from ticket_worker.demo.stripe_double.answers import Json, unknown_address
 from ticket_worker.demo.stripe_double.forms import Contract, Params, check
+from ticket_worker.demo.stripe_double.shapes import check_depth
 from ticket_worker.demo.stripe_double.world import World
 
 #: A later page of a v2 list: the SDK's types do not name it, as nobody but Stripe writes it.
@@ -25,19 +26,22 @@ _V2_PAGE = "page"
 class Work(Protocol):
     """What an endpoint does. The id is empty where the path names no object."""
 
-    def __call__(self, world: World, object_id: str, params: Params, /, *, livemode: bool) -> Json: ...
+    def __call__(self, world: World, object_id: str, params: Params, /, *, livemode: bool) -> Json:
+        """Return the body of the answer."""
 
 
 class OfAll(Protocol):
     """Work that is about no single object."""
 
-    def __call__(self, world: World, params: Params, /, *, livemode: bool) -> Json: ...
+    def __call__(self, world: World, params: Params, /, *, livemode: bool) -> Json:
+        """Return the body of the answer."""
 
 
 class OfOne(Protocol):
     """Work that needs an id and nothing else."""
 
-    def __call__(self, world: World, object_id: str, /, *, livemode: bool) -> Json: ...
+    def __call__(self, world: World, object_id: str, /, *, livemode: bool) -> Json:
+        """Return the body of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Route:
     def read(self, params: Params) -> Params:
         """Return the parameters as the endpoint understands them, or refuse them."""
         known = check({name: value for name, value in params.items() if name != _V2_PAGE}, self.contract)
+        check_depth(known.get("expand") or [])
         if self.check_form:
             self.check_form(known)
         return known | {name: value for name, value in params.items() if name == _V2_PAGE}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from ticket_worker.demo.stripe_double.answers import Json, malformed, missing
+from ticket_worker.demo.stripe_double.answers import Json, malformed, missing, unfit
 from ticket_worker.demo.stripe_double.forms import Params
 
 _DEFAULT_LIMIT = 10
@@ -88,13 +88,17 @@ def is_within(moment: float, bounds: Any) -> bool:
 
 
 def expand(body: Json, paths: Sequence[str], look_up: Callable[[str], Json | None]) -> Json:
-    """Put objects in place of the ids that `paths` lead to, four levels deep at most, as Stripe does."""
+    """Put objects in place of the ids that `paths` lead to."""
     for path in paths:
-        names = path.split(".")
-        if len(names) > _DEEPEST:
-            raise malformed(f"You cannot expand more than {_DEEPEST} levels of a property: {path}", "expand_too_deep")
-        _expand(body, names, path, look_up)
+        _expand(body, path.split("."), path, look_up)
     return body
+
+
+def check_depth(paths: Sequence[str]) -> None:
+    """Refuse what lies deeper than four levels, as Stripe does; in a list, `data` is one of them."""
+    for path in paths:
+        if len(path.split(".")) > _DEEPEST:
+            raise malformed(f"You cannot expand more than {_DEEPEST} levels of a property: {path}", "expand_too_deep")
 
 
 def _expand(node: Any, names: Sequence[str], path: str, look_up: Callable[[str], Json | None]) -> None:
@@ -104,11 +108,11 @@ def _expand(node: Any, names: Sequence[str], path: str, look_up: Callable[[str],
         return
     name, *rest = names
     if not isinstance(node, dict) or name not in node:
-        raise malformed(f"This property cannot be expanded ({path}).", "expand_unknown", "expand")
+        raise unfit(f"This property cannot be expanded ({path}).", None, "expand")
     value = node[name]
     if isinstance(value, str):
         node[name] = value = look_up(value)
         if value is None:
-            raise malformed(f"This property cannot be expanded ({path}).", "expand_unknown", "expand")
+            raise unfit(f"This property cannot be expanded ({path}).", None, "expand")
     if rest and value is not None:
         _expand(value, rest, path, look_up)

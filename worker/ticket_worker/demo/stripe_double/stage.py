@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 from ticket_worker.demo.stripe_double import billing, usage
 from ticket_worker.demo.stripe_double.invoices import Invoice
@@ -20,6 +21,14 @@ from ticket_worker.demo.stripe_double.things import (
 from ticket_worker.demo.stripe_double.world import Rejection, World
 
 _MONTH = timedelta(days=30)
+
+
+class _Head(TypedDict):
+    """What every object begins with."""
+
+    id: str
+    created: datetime
+    livemode: bool
 
 
 class Stage:
@@ -214,5 +223,5 @@ class Stage:
     def _updated(self, subscription: Subscription) -> None:
         self.world.emit("customer.subscription.updated", subscription.json(), livemode=subscription.livemode)
 
-    def _head(self, prefix: str, object_id: str | None, *, livemode: bool) -> dict[str, object]:
+    def _head(self, prefix: str, object_id: str | None, *, livemode: bool) -> _Head:
         return {"id": object_id or self.world.new_id(prefix), "created": self.world.now(), "livemode": livemode}
