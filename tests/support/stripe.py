@@ -48,6 +48,10 @@ class Side:
     event_name: str
     double: StripeDouble | None = None
 
+    def now(self) -> int:
+        """Its time."""
+        return int(self.double.world.now().timestamp() if self.double else time.time())
+
     def report(
         self,
         value: str = "1",
@@ -64,7 +68,7 @@ class Side:
                 "event_name": event_name or self.event_name,
                 "identifier": identifier or uuid4().hex,
                 "payload": {"stripe_customer_id": customer or self.customer, "value": value},
-                "timestamp": timestamp or int(time.time()),
+                "timestamp": timestamp or self.now(),
             },
             {"idempotency_key": key or uuid4().hex},
         )

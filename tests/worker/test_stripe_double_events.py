@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -273,7 +274,7 @@ def test_a_double_elsewhere_can_be_driven(elsewhere: str) -> None:
 def test_a_control_call_that_makes_no_sense_is_told_so(
     side: Side, path: str, body: dict[str, Any], status: int
 ) -> None:
-    with pytest.raises(urllib.request.HTTPError) as caught:  # type: ignore[attr-defined]
+    with pytest.raises(urllib.error.HTTPError) as caught:
         asked(side.client._requestor.base_addresses["api"] or "", path, body)
     with caught.value:
         assert caught.value.code == status

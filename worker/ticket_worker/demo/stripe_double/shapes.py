@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from ticket_worker.demo.stripe_double.forms import Params
 _DEFAULT_LIMIT = 10
 _HIGHEST_LIMIT = 100
 _DEEPEST = 4
+_FITS = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 
 
 def as_bytes(body: Json) -> bytes:
@@ -83,8 +85,7 @@ def is_within(moment: float, bounds: Any) -> bool:
         return True
     if not isinstance(bounds, dict):
         return moment == int(bounds)
-    fits = {"gt": moment.__gt__, "gte": moment.__ge__, "lt": moment.__lt__, "lte": moment.__le__}
-    return all(fits[name](float(bound)) for name, bound in bounds.items())
+    return all(_FITS[name](moment, bound) for name, bound in bounds.items())
 
 
 def expand(body: Json, paths: Sequence[str], look_up: Callable[[str], Json | None]) -> Json:
