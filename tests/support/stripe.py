@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import uuid4
 
 import stripe
@@ -82,9 +83,9 @@ class Side:
 
 
 @contextmanager
-def double_side() -> Iterator[Side]:
-    """The double, for as long as the block runs."""
-    double = StripeDouble()
+def double_side(now: datetime | None = None) -> Iterator[Side]:
+    """The double, for as long as the block runs; its time stands still where it is told the time."""
+    double = StripeDouble(clock=(lambda: now) if now else None)
     with running_double(double) as running:
         yield Side(
             client_of(running.url), double.add_customer(), double.add_meter("tickets_opened"), "tickets_opened", double

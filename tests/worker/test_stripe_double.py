@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -10,6 +12,7 @@ import stripe
 
 from tests.support.stripe import KEY_VARIABLE, NotATestKey, Side, client_of, double_side, real_side, stripe_test_key
 from ticket_worker.demo.stripe_double import LIVE_KEY, Rules, StripeDouble
+from ticket_worker.demo.stripe_double.forms import decode
 
 # Read here: the fixtures of this folder clear the environment.
 KEY = stripe_test_key()
@@ -27,8 +30,7 @@ def side(request: pytest.FixtureRequest) -> Iterator[Side]:
 @pytest.fixture
 def own() -> Iterator[Side]:
     """The double alone, for what Stripe cannot be asked; its time stands still."""
-    with double_side() as side:
-        the(side).clock = lambda: NOW
+    with double_side(NOW) as side:
         yield side
 
 
@@ -285,6 +287,12 @@ def test_an_event_can_be_cancelled_within_a_day(own: Side) -> None:
     refused(lambda: cancel({"event_name": own.event_name, "type": "cancel", "cancel": {"identifier": "c"}}))
 
 
+def test_time_can_come_from_elsewhere(own: Side) -> None:
+    the(own).advance(DAY)
+    the(own).clock = lambda: NOW + 2 * DAY
+    assert report_at(own, NOW).created == at(NOW + 2 * DAY)
+
+
 def test_rules_can_be_given_at_the_start() -> None:
     assert StripeDouble(rules=Rules(summary_lag=DAY)).rules.summary_lag == DAY
 
@@ -362,3 +370,57 @@ def test_meters_are_listed_by_status(own: Side) -> None:
     assert [one.id for one in meters.list().data] == [other, own.meter]
     assert [one.event_name for one in meters.list({"status": "active"}).data] == [own.event_name]
     assert meters.retrieve(other).status == "inactive"
+
+
+# ------------------------------------------------------------------------------------------------------------- lists
+
+
+def test_lists_go_both_ways_in_pages_of_1_to_100(own: Side) -> None:
+    listed = own.client.v1.billing.meters.list
+    a, b, c = own.meter, the(own).add_meter("b"), the(own).add_meter("c")
+    first = listed({"limit": 2})
+    assert ([one.id for one in first.data], first.has_more) == ([c, b], True)
+    second = listed({"limit": 2, "starting_after": b})
+    assert ([one.id for one in second.data], second.has_more) == ([a], False)
+    back = listed({"limit": 1, "ending_before": a})
+    assert ([one.id for one in back.data], back.has_more) == ([b], True)
+    for limit in (0, 101):
+        refused(lambda limit=limit: listed({"limit": limit}))  # type: ignore[misc]
+    refused(lambda: listed({"starting_after": "mtr_nobody"}))
+
+
+# -------------------------------------------------------------------------------------------------------------- wire
+
+
+def test_a_connection_is_kept_and_every_answer_has_its_id(own: Side) -> None:
+    parts = urlsplit(own.client._requestor.base_addresses["api"] or "")
+    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+    connection.connect()
+    port = connection.sock.getsockname()
+    ids = set()
+    for path in ("/v1/customers/cus_1", "/v1/customers/cus_2", "/nowhere"):
+        connection.request("GET", path, headers={"Authorization": "Bearer sk_test_double"})
+        assert connection.sock.getsockname() == port
+        answer = connection.getresponse()
+        answer.read()
+        ids.add(answer.headers["Request-Id"])
+    connection.close()
+    assert len(ids) == 3
+    assert all(one.startswith("req_") for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "params"),
+    (
+        (
+            "payload[value]=1&payload[stripe_customer_id]=cus_1",
+            {"payload": {"value": "1", "stripe_customer_id": "cus_1"}},
+        ),
+        ("items[0][price]=a&items[1][price]=b", {"items": [{"price": "a"}, {"price": "b"}]}),
+        ("expand[0]=x&expand[1]=y", {"expand": ["x", "y"]}),
+        ("expand[]=x&expand[]=y", {"expand": ["x", "y"]}),
+        ("metadata[a b]=c%26d&empty=", {"metadata": {"a b": "c&d"}, "empty": ""}),
+    ),
+)
+def test_forms_are_nested_as_their_names_say(text: str, params: dict[str, object]) -> None:
+    assert decode(text) == params

@@ -16,9 +16,7 @@ NOW = datetime(2026, 3, 31, 23, 0, tzinfo=UTC)
 
 @pytest.fixture
 def side() -> Iterator[Side]:
-    with double_side() as side:
-        assert side.double
-        side.double.clock = lambda: NOW
+    with double_side(NOW) as side:
         yield side
 
 

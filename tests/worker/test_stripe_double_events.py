@@ -26,9 +26,7 @@ REPORT = "v1.billing.meter.error_report_triggered"
 
 @pytest.fixture
 def side() -> Iterator[Side]:
-    with double_side() as side:
-        assert side.double
-        side.double.clock = lambda: NOW
+    with double_side(NOW) as side:
         yield side
 
 

@@ -36,9 +36,7 @@ KEPT_AS_ERROR = {FaultKind.LOCK_TIMEOUT, FaultKind.ERROR_BEFORE, FaultKind.ERROR
 
 @pytest.fixture
 def side() -> Iterator[Side]:
-    with double_side() as side:
-        assert side.double
-        side.double.clock = lambda: NOW
+    with double_side(NOW) as side:
         yield side
 
 

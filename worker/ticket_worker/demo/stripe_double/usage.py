@@ -62,16 +62,16 @@ def take(world: World, params: Params, *, livemode: bool) -> Json:
         "meter_event_customer_not_found",
         lambda: world.customer(event.customer, livemode=livemode, param="payload[stripe_customer_id]"),
     )
-    for other in world.usage:
-        is_same = other.identifier == event.identifier and other.livemode is livemode
-        if is_same and now - other.received_at < rules.identifier_window:
-            wording = rules.duplicate_wording.format(identifier=event.identifier)
-            raise Refusal(400, wording, headers={"stripe-should-retry": "false"}, is_content=True)
+    other = world.identified.get((livemode, event.identifier))
+    if other and now - other.received_at < rules.identifier_window:
+        wording = rules.duplicate_wording.format(identifier=event.identifier)
+        raise Refusal(400, wording, headers={"stripe-should-retry": "false"}, is_content=True)
     event.is_unbilled = any(
         invoice.finalized_at and invoice.customer == event.customer and invoice.start <= event.timestamp < invoice.end
         for invoice in world.invoices.values()
     )
     world.usage.append(event)
+    world.identified[livemode, event.identifier] = event
     rejection = Rejection(lambda _: True, later, is_sampled=True) if later else None
     for known in [rejection] if rejection else world.rejections:
         if event.counts and known.which(event):

@@ -74,6 +74,8 @@ class World:
     invoices: dict[str, Invoice] = field(default_factory=dict)
     items: dict[str, InvoiceItem] = field(default_factory=dict)
     usage: list[MeterEvent] = field(default_factory=list)
+    #: The last event of each identifier, by mode.
+    identified: dict[tuple[bool, str], MeterEvent] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
