@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ticket_system.errors import (
+    BillingError,
     DamagedFile,
     DuplicateTicket,
     ImportFailed,
@@ -35,6 +36,7 @@ __all__ = [
     "PRIORITY_KEYWORDS",
     "PRIORITY_LABELS",
     "STATUS_FLOW",
+    "BillingError",
     "Comment",
     "DamagedFile",
     "DuplicateTicket",

@@ -84,7 +84,7 @@ def test_check_finds_everything_in_place(tmp_path: Path, redis_url: str, monkeyp
     result = call("check", "--json")
     findings = json.loads(result.stdout)
     assert [finding["what"] for finding in findings] == [
-        "settings", "database", "schema", "outbox", "audit", "broker", "mail",
+        "settings", "database", "schema", "outbox", "usage", "audit", "broker", "mail", "billing",
     ]  # fmt: skip
     assert all(finding["is_ok"] for finding in findings), findings
     assert result.exit_code == 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ NO_METER = "v1.billing.meter.no_meter_found"
 _OURS = ("customer.", "invoice.finalized", "price.", "product.")
 #: Between the end of a period and its final invoice, reconciliation has to be over: 23 and 24 hours.
 _HOURS_NEEDED = 47
+_KNOWN_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -33,6 +35,7 @@ class StripeShop:
 
     account: Account
     pace: Pace
+    _products: dict[str, tuple[float, dict[str, str]]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def livemode(self) -> bool:
@@ -42,17 +45,16 @@ class StripeShop:
     def subscriptions(self, stripe_customer: str) -> list[Subscription]:
         """Return what a customer has bought, ended subscriptions among them."""
         self.pace.take_turn()
-        wanted: Any = {
-            "customer": stripe_customer,
-            "status": "all",
-            "limit": 100,
-            "expand": ["data.items.data.price.product"],
-        }
+        wanted: Any = {"customer": stripe_customer, "status": "all", "limit": 100}
         try:
-            found = list(self.account.client.v1.subscriptions.list(wanted).auto_paging_iter())
+            found = [
+                _subscription(one.to_dict())
+                for one in self.account.client.v1.subscriptions.list(wanted).auto_paging_iter()
+            ]
+            # A list expands four levels, and a product lies one deeper.
+            return [replace(one, metadata=self._said_of(one.product)) for one in found]
         except StripeError as error:
             raise translated(error) from error
-        return [_subscription(one.to_dict()) for one in found]
 
     def undelivered(self, since: datetime) -> Iterator[InboxEvent]:
         """Return events since then that did not get through to us."""
@@ -79,6 +81,17 @@ class StripeShop:
         if event.type in {"customer.updated", "customer.deleted"}:
             return Effects(dirty=[told["id"]])
         return Effects()
+
+    def _said_of(self, product: str | None) -> dict[str, str]:
+        """Return what a product says of itself, asked for once a minute at most."""
+        if product is None:
+            return {}
+        known = self._products.get(product)
+        if known is None or known[0] < time.monotonic():
+            self.pace.take_turn()
+            told = self.account.client.v1.products.retrieve(product).to_dict()
+            known = self._products[product] = (time.monotonic() + _KNOWN_SECONDS, told.get("metadata") or {})
+        return known[1]
 
     def _thin(self, event: InboxEvent) -> Effects:
         if event.type not in {REPORTED, NO_METER}:
@@ -131,7 +144,6 @@ def _subscription(told: dict[str, Any]) -> Subscription:
         price=price.get("id"),
         lookup_key=price.get("lookup_key"),
         product=_id(product) if product else None,
-        metadata=(product.get("metadata") or {}) if isinstance(product, dict) else {},
         periods=tuple(
             Window(datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
             for one in items
