@@ -83,7 +83,7 @@ class Answer(StrEnum):
     THROTTLED = "throttled"
     #: Not now; surely not done, and the same key would say so for a day.
     LOCKED = "locked"
-    #: Its moment lies ahead of their clock; surely not done.
+    #: Its moment lies ahead of their clock; surely not done, and the same key would say so for a day.
     TOO_EARLY = "too_early"
     TOO_OLD = "too_old"
     REFUSED = "refused"
@@ -206,9 +206,9 @@ def answered(one: Delivery, said: Said, now: datetime, luck: float) -> Delivery:
             # The key of an invoice item is all there is: it stays.
             rotated = one.epoch if one.route == INVOICE_ITEM else one.epoch + 1
             return _again(replace(kept, epoch=rotated), said, now, luck)
-        case Answer.THROTTLED | Answer.TOO_EARLY:
+        case Answer.THROTTLED:
             return _again(_undone(kept), said, now, luck)
-        case Answer.LOCKED:
+        case Answer.LOCKED | Answer.TOO_EARLY:
             return _again(replace(_undone(kept), epoch=one.epoch + 1), said, now, luck)
         case Answer.UNAUTHORIZED:
             return replace(_undone(kept), attempts=one.attempts - 1, next_attempt_at=now)

@@ -63,7 +63,7 @@ class StripeShop:
             self.pace.take_turn()
             for one in self.account.client.v1.events.list(wanted).auto_paging_iter():
                 if one.livemode == self.livemode and one.type.startswith(_OURS):
-                    yield InboxEvent(one.id, "snapshot", one.type, one.livemode, json.dumps(one.to_dict()))
+                    yield InboxEvent(one.id, "snapshot", one.type, one.livemode, json.dumps(one.to_dict(), default=str))
         except StripeError as error:
             raise translated(error) from error
 
