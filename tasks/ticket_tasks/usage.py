@@ -206,7 +206,13 @@ def _outcome(after: Delivery) -> str:
 
 
 def _tell(row: Row, after: Delivery, answer: Answer | None) -> None:
-    told = {**_who(row), "state": after.state, "quantity": after.quantity, "answer": answer}
+    told = {
+        **_who(row),
+        "delivery_attempt": after.attempts,
+        "state": after.state,
+        "quantity": after.quantity,
+        "answer": answer,
+    }
     if after.state in STUCK:
         money = f"{row.money} {row.batch.currency}"
         log.error("usage.stuck", **told, error=after.error, code=after.error_code, found=after.found, at_stake=money)
@@ -222,5 +228,4 @@ def _who(row: Row) -> dict[str, object]:
         "identifier": row.delivery.identifier,
         "customer": row.batch.customer,
         "kind": row.batch.kind,
-        "delivery_attempt": row.delivery.attempts,
     }

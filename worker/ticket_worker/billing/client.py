@@ -103,4 +103,9 @@ def _without_key(error: StripeError) -> str:
     """Return what the error says; of a refused key Stripe repeats a part, which is left out."""
     if isinstance(error, stripe.AuthenticationError):
         return "the key was refused"
+    if isinstance(error, stripe.APIConnectionError):
+        # What the SDK says of it is a letter to its own makers.
+        return f"no answer ({type(error.__cause__ or error).__name__})"
+    if error.http_status is not None and error.http_status < 400:  # noqa: PLR2004 - as above
+        return "an answer that cannot be read"
     return (error.user_message or type(error).__name__)[:500]

@@ -11,6 +11,10 @@ from ticket_system import Ticket
 Fate = Literal["breach", "solve", "hold"]
 
 
+#: Whose tickets are billed: those of our own people, and those of a shop that we look after.
+CUSTOMERS = ("acme", "shop")
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One ticket, and what is to become of it."""
@@ -21,6 +25,11 @@ class Part:
     fate: Fate = "breach"
     #: Sent as a message, as another service would; else stored through the library.
     is_enqueued: bool = False
+
+    @property
+    def customer(self) -> str:
+        """Who is billed for it."""
+        return "shop" if self.requester in {"shop", "portal"} else "acme"
 
     @property
     def text(self) -> str:

@@ -11,10 +11,11 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -26,6 +27,7 @@ from ticket_worker.app import create_app
 from ticket_worker.demo import stage
 from ticket_worker.demo.cast import CAST, Role, Verdict
 from ticket_worker.demo.replay import replay
+from ticket_worker.demo.till import Bill, Till, a_till
 from ticket_worker.fleet import start_fleet
 from ticket_worker.logging import configure_logging
 from ticket_worker.settings import PREFIX, Settings, read_settings
@@ -35,6 +37,7 @@ _READY_SECONDS = 45.0
 _PATIENCE_SECONDS = 25.0
 _FIRST_DEADLINE_SECONDS = 4.0
 _LAST_DEADLINE_SECONDS = 16.0
+_BILLED_WITHIN_SECONDS = 15.0
 _OPENED_PER_TURN = 3
 #: How long before its deadline a ticket is solved, or put on hold.
 _RESCUE_SECONDS = 2.5
@@ -49,14 +52,16 @@ def play(console: Console, *, log_file: Path | None = None, keep: bool = False) 
     with _folder(keep=keep) as folder:
         if log_file is not None:
             replay(console, log_file, folder / "history.db")
-        settings = _settings(folder)
         with ExitStack() as stack:
+            till = stack.enter_context(a_till())
+            settings = _settings(folder, till.variables())
             output = stack.enter_context((folder / "fleet.log").open("wb"))
             supervisor = Supervisor(grace_seconds=8.0, output=output, folder=folder)
             stack.callback(supervisor.stop)
             stack.enter_context(embedded.hold(settings.data_dir))
             console.print(
-                f"{len(CAST)} tickets are about to run out. A broker, a ticker and two workers keep an eye on them.",
+                f"{len(CAST)} tickets are about to run out. A broker, a ticker and three workers keep an eye on them, "
+                "and report them to a Stripe of our own.",
                 soft_wrap=True,
             )
             with console.status("starting the fleet"):
@@ -67,15 +72,20 @@ def play(console: Console, *, log_file: Path | None = None, keep: bool = False) 
                 return 1
             system = stack.enter_context(TicketSystem(settings.database))
             client = stack.enter_context(TicketClient(settings.broker))
+            till.open(settings, system)
             roles = _cast_roles()
             _run(console, system, client, supervisor, roles)
+            with console.status("reporting what is left"):
+                bill = _settle(till, system, roles)
             with console.status("stopping the fleet"):
                 supervisor.stop()
             verdict = judge(system, roles)
-        stage.show_summary(console, roles, verdict, time.monotonic() - started, folder if keep else None)
-        if not verdict.is_right:
+        seconds = time.monotonic() - started
+        stage.show_summary(console, roles, verdict, seconds, folder if keep else None, bill=bill)
+        is_right = verdict.is_right and bill.is_right
+        if not is_right:
             stage.show_failure(console, "not everything happened exactly once", folder / "fleet.log")
-    return 0 if verdict.is_right else 1
+    return 0 if is_right else 1
 
 
 def judge(system: TicketSystem, roles: list[Role]) -> Verdict:
@@ -125,18 +135,33 @@ def _run(
             time.sleep(0.15)
 
 
+def _settle(till: Till, system: TicketSystem, roles: list[Role]) -> Bill:
+    """Wait until everything that can be billed is, and compare."""
+    deadline, ids = time.monotonic() + _BILLED_WITHIN_SECONDS, [role.ticket_id for role in roles if role.ticket_id]
+    while True:
+        bill = till.bill(system, ids)
+        if bill.is_right or time.monotonic() > deadline:
+            return bill
+        till.hurry(system)
+        time.sleep(1)
+
+
 def _open(system: TicketSystem, client: TicketClient, role: Role) -> None:
     part = role.part
     hours = DEFAULT_SLA[part.priority]
     created_at = role.due_at - timedelta(hours=hours)
     if part.is_enqueued:
         role.ticket_id = client.open_ticket(
-            part.title, part.text, part.requester, priority=part.priority, created_at=created_at
+            part.title,
+            part.text,
+            part.requester,
+            priority=part.priority,
+            created_at=created_at,
+            customer=part.customer,
         )
         return
-    ticket = Ticket(
-        part.title, part.text, part.requester, priority=part.priority, sla_hours=hours, created_at=created_at
-    )
+    ticket = Ticket(part.title, part.text, part.requester, priority=part.priority, sla_hours=hours)
+    ticket.created_at, ticket.customer = created_at, part.customer
     role.ticket_id = system.create_ticket(ticket).id
 
 
@@ -184,13 +209,13 @@ def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> bool:
     return False
 
 
-def _settings(folder: Path) -> Settings:
+def _settings(folder: Path, more: Mapping[str, str] = MappingProxyType({})) -> Settings:
     """Return settings of our own: a demo never touches the database, the broker or the mail server of anybody."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
     os.chdir(folder)
     # Children read the same variables.
-    os.environ |= {f"{PREFIX}LOG_FORMAT": "json", f"{PREFIX}STOP_SECONDS": "2"}
+    os.environ |= {f"{PREFIX}LOG_FORMAT": "json", f"{PREFIX}STOP_SECONDS": "2", **more}
     configure_logging("error", "auto")
     return read_settings(data_dir=folder / "data")
 

@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ticket_system import PRIORITY_LABELS
+from ticket_system.billing.usage import CRITICAL_TICKET, TICKET_OPENED
 from ticket_worker.demo.cast import Role, Verdict
+from ticket_worker.demo.till import Bill
 
 Show = Callable[[list[Role], dict[str, int]], None]
 
@@ -54,7 +56,13 @@ def curtain(console: Console) -> Iterator[Show]:
 
 
 def show_summary(
-    console: Console, roles: Sequence[Role], verdict: Verdict, seconds: float, folder: Path | None
+    console: Console,
+    roles: Sequence[Role],
+    verdict: Verdict,
+    seconds: float,
+    folder: Path | None,
+    *,
+    bill: Bill | None = None,
 ) -> None:
     """Print what happened, in figures."""
     latencies = verdict.latencies
@@ -74,22 +82,34 @@ def show_summary(
     if latencies:
         spread = f"p50 {share(latencies, 0.5):.2f} s, p99 {share(latencies, 0.99):.2f} s, longest {latencies[-1]:.2f} s"
         table.add_row("", f"from deadline to detection: {spread}")
+    if bill is not None:
+        _show_bill(table, bill)
     table.add_row(_verdict(verdict.missing), "missing")
     table.add_row(_verdict(verdict.doubled), "doubled")
     table.add_row(_verdict(verdict.undeserved), "undeserved")
     if folder is not None:
         table.add_row("", f"kept: {folder}")
+    is_right = verdict.is_right and (bill is None or bill.is_right)
     console.print(
         Panel(
             table,
-            title="every deadline kept an eye on" if verdict.is_right else "something went wrong",
+            title="every deadline kept an eye on" if is_right else "something went wrong",
             subtitle=f"{seconds:.0f} s in all",
-            border_style="green" if verdict.is_right else "red",
+            border_style="green" if is_right else "red",
             box=box.ROUNDED if console.is_terminal else box.ASCII,
             expand=False,
             padding=(1, 3),
         )
     )
+
+
+def _show_bill(table: Table, bill: Bill) -> None:
+    opened, critical = bill.billed[TICKET_OPENED], bill.billed[CRITICAL_TICKET]
+    table.add_row(str(opened), f"tickets on Stripe's bill, {critical} of them as critical")
+    table.add_row("", f"in {bill.calls} calls, {bill.lost_answers} of them accepted with the answer lost")
+    table.add_row(str(bill.unsealed), "became critical within this hour: reported when it is over")
+    off = bill.used.total() - bill.billed.total() - bill.unsealed
+    table.add_row(_verdict(abs(off)), "billed twice, or not at all")
 
 
 def show_failure(console: Console, message: str, log: Path) -> None:
