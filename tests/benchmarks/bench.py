@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import floors, stock
+from tests.benchmarks import floors, stock, usage
 from tests.benchmarks.deadlines import deadlines
 from tests.support.postgres import create_database, running_postgres
 from ticket_system import Ticket, TicketSystem, monitor
@@ -285,6 +285,8 @@ def main() -> int:
                     idle_ticks(databases, results)
                     sweeps(databases[max(sizes)], results, options.due, options.rounds)
                     creation(databases[max(sizes)], results, 1000, options.rounds)
+                    usage.usage_facts_cost(databases[max(sizes)], results, 1000, options.rounds)
+                    usage.sealing(databases[max(sizes)], results, 50_000, options.rounds)
                     url = create_database(server, "lives") if dialect == "postgresql" else f"{folder}/lives.db"
                     lives = stack.enter_context(Database(url))
                     lives.upgrade()
