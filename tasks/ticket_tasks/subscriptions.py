@@ -89,12 +89,14 @@ def _follow(toolbox: Toolbox, shop: Shop, one: Waiting) -> int:
     event = one.event
     try:
         inbox.handle(toolbox.database, event, shop.effects(event))
-    except (JobError, ValueError) as error:
-        if inbox.failed(toolbox.database, one, str(error)):
-            log.warning("event.postponed", event_id=event.id, type=event.type, error=str(error))
+    except (JobError, LookupError, TypeError, ValueError) as error:
+        # Whatever stands in it that nobody expected: one event keeps no other waiting.
+        why = f"{type(error).__name__}: {error}"
+        if inbox.failed(toolbox.database, one, why):
+            log.warning("event.postponed", event_id=event.id, type=event.type, error=why)
         else:
             hint = "see ticket-worker check; tickets billing sync tries it again"
-            log.error("event.dead", event_id=event.id, type=event.type, error=str(error), hint=hint)  # noqa: TRY400
+            log.error("event.dead", event_id=event.id, type=event.type, error=why, hint=hint)  # noqa: TRY400
         return 0
     log.info("event.handled", event_id=event.id, type=event.type)
     return 1

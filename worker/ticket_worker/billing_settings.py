@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
@@ -55,8 +56,9 @@ class BillingSettings(BaseSettings):
     @classmethod
     def _is_safe(cls, value: str | None) -> str | None:
         # The key goes there: in the clear on this machine only.
-        at_home = ("http://127.0.0.1", "http://localhost", "http://[::1]")
-        if value is not None and not value.startswith(("https://", *at_home)):
+        parts = urlsplit(value or "https://")
+        at_home = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if parts.scheme != "https" and not at_home:
             raise ValueError("this address would get the key unencrypted")
         return value
 

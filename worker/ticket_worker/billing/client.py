@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import stripe
@@ -25,11 +26,13 @@ class Account:
     url: str | None = None
     timeout_seconds: float = 10.0
     _client: StripeClient | None = field(default=None, init=False, repr=False)
+    _made_in: int = field(default=0, init=False, repr=False)
 
     @property
     def client(self) -> StripeClient:
-        """The client of this process: its connections must not cross a fork."""
-        if self._client is None:
+        """The client of this process: after a fork, two on one connection would read each other's answers."""
+        if self._client is None or self._made_in != os.getpid():
+            self._made_in = os.getpid()
             # On by default it leaves a file in the home directory and sends what machine this is.
             stripe.enable_telemetry = False
             addresses = {"base_addresses": {"api": self.url, "meter_events": self.url}} if self.url else {}
