@@ -88,7 +88,7 @@ class TicketClient:
         return wish.ticket_id
 
     def tick(self, name: str, queue: str, *, expires_seconds: float) -> None:
-        """Have a job of the schedule run now; nobody takes the tick in time: it is dropped. Raises `BrokerUnreachable`."""
+        """Have a job of the schedule run now, unless nobody takes the tick in time. Raises `BrokerUnreachable`."""
         self._send(name, queue, "tick", {}, expires=expires_seconds)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import socket
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 from typing_extensions import override
 
 from ticket_worker.billing.serve import enabled_paths
@@ -29,7 +30,7 @@ def listen(settings: Settings) -> int:
         hint = "they are stored, and nothing follows from them until TICKETS_BILLING=stripe"
         log.warning("events.unattended", billing=settings.billing, hint=hint)
     with _listening(settings.webhook_host, settings.webhook_port) as place:
-        server = _Server(settings, place)
+        server = Server(create_webhook_app(settings), place, settings)
 
         def stop(*_: object) -> None:
             server.should_exit = True
@@ -42,15 +43,15 @@ def listen(settings: Settings) -> int:
     return 0
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Says when it can be reached, and where."""
 
-    def __init__(self, settings: Settings, place: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, place: socket.socket, settings: Settings) -> None:
         host, port = place.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.paths = [one.path for one in enabled_paths(settings)]
         config = uvicorn.Config(
-            create_webhook_app(settings),
+            app,
             # Its own would throw out ours.
             log_config=None,
             log_level="info" if settings.log_level == "debug" else "warning",
