@@ -26,9 +26,6 @@ def listen(settings: Settings) -> int:
     """Serve the endpoint until SIGTERM or Ctrl-C; return the exit status."""
     # Before the server, which would print a traceback and another status.
     prepare_database(settings)
-    if settings.billing != "stripe":
-        hint = "they are stored, and nothing follows from them until TICKETS_BILLING=stripe"
-        log.warning("events.unattended", billing=settings.billing, hint=hint)
     with _listening(settings.webhook_host, settings.webhook_port) as place:
         server = Server(create_webhook_app(settings), place, settings)
 
@@ -38,6 +35,9 @@ def listen(settings: Settings) -> int:
         # The server raises what it caught once more when it is done, for whoever was there before it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
+        if settings.billing != "stripe":
+            hint = "they are stored, and nothing follows from them until TICKETS_BILLING=stripe"
+            log.warning("events.unattended", billing=settings.billing, hint=hint)
         server.run(sockets=[place])
     log.info("webhook.stopped")
     return 0
@@ -77,8 +77,9 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "this is no name of a host"
         raise FleetError(
-            f"cannot listen on {host}:{port} ({error.strerror}); "
+            f"cannot listen on {host}:{port} ({why}); "
             "set TICKETS_WEBHOOK_HOST and TICKETS_WEBHOOK_PORT, or --host and --port"
         ) from error
