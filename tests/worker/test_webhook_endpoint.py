@@ -465,6 +465,21 @@ def test_neither_secrets_nor_bodies_are_in_the_log(
         assert hidden not in said
 
 
+def test_not_even_at_debug_is_a_body_in_the_log(
+    start: Start, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("debug", "json")
+    endpoint = start()
+    assert endpoint.deliver(snapshot()).status == 200
+    with away(database):
+        assert endpoint.deliver(snapshot("evt_2")).status == 503
+    said = capsys.readouterr().err
+    assert '"level": "debug"' in said
+    assert "event.received" in said
+    for hidden in (SNAPSHOT_SECRET, "nobody's log", "cus_", "v1="):
+        assert hidden not in said
+
+
 def test_another_service_mounts_it_and_need_not_start_it(database_url: str, database: Database, nudge: Nudge) -> None:
     settings = settings_of(database_url)
     inner = create_webhook_app(settings, nudge=nudge)
