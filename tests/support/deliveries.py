@@ -28,7 +28,7 @@ def snapshot(event_id: str = "evt_1", **changes: Any) -> str:
         "type": "customer.subscription.updated",
         "livemode": False,
         "api_version": "2026-01-28.clover",
-        "data": {"object": {"id": "sub_1", "customer": "cus_ädä", "note": "for nobody's log"}},
+        "data": {"object": {"id": "sub_1", "customer": "cus_ädä", "note": "unspeakable"}},
     }
     return json.dumps(told | changes, ensure_ascii=False, indent=2)
 

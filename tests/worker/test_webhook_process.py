@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner
 
-from tests.support.deliveries import SNAPSHOT_SECRET, Endpoint, signed, snapshot
+from tests.support.deliveries import SNAPSHOT_SECRET, Endpoint, signed, snapshot, status_of
 from tests.support.processes import running
 from ticket_system import inbox
 from ticket_system.storage.database import Database
@@ -57,6 +57,8 @@ def test_it_starts_answers_tells_the_fleet_and_ends(tmp_path: Path, redis_url: s
         assert endpoint.deliver(snapshot()).status == 200
         assert endpoint.deliver(snapshot(), signed(snapshot(), "whsec_other")).status == 400
         assert endpoint.deliver(snapshot(), path="/stripe/thin").status == 404
+        with endpoint.talk("no HTTP") as connection:
+            assert status_of(connection) == 400
         # A sender that keeps its connection does not keep the process.
         idle = http.client.HTTPConnection("127.0.0.1", endpoint.port)
         idle.request("GET", "/healthz")
@@ -68,7 +70,8 @@ def test_it_starts_answers_tells_the_fleet_and_ends(tmp_path: Path, redis_url: s
         idle.close()
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["event"] for line in lines] == [
-        "events.unattended", "webhook.started", "event.received", "delivery.refused", "webhook.stopped",
+        "events.unattended", "webhook.started", "event.received", "delivery.refused",
+        "Invalid HTTP request received.", "webhook.stopped",
     ]  # fmt: skip
     assert lines[1]["paths"] == ["/stripe"]
     with Database(tmp_path / "tickets.db") as database:
