@@ -87,13 +87,17 @@ class TicketClient:
         self._send(names.OPEN_TICKET, names.DESK, wish.ticket_id, {"payload": wish.model_dump(mode="json")})
         return wish.ticket_id
 
+    def tick(self, name: str, queue: str, *, expires_seconds: float) -> None:
+        """Have a job of the schedule run now, unless nobody takes the tick in time. Raises `BrokerUnreachable`."""
+        self._send(name, queue, "tick", {}, expires=expires_seconds)
+
     def close(self) -> None:
         """Give back the connections; the client cannot be used afterwards."""
         self._producers.force_close_all()  # type: ignore[attr-defined] # missing in the stubs
         self._connections.force_close_all()
         self._app.close()
 
-    def _send(self, name: str, queue: str, about: str, kwargs: dict[str, object]) -> None:
+    def _send(self, name: str, queue: str, about: str, kwargs: dict[str, object], expires: float | None = None) -> None:
         try:
             with self._producers.acquire(block=True) as producer:
                 self._app.send_task(
@@ -105,6 +109,7 @@ class TicketClient:
                     # Workers log what they were called with; what a requester wrote is nobody's business there.
                     argsrepr="()",
                     kwargsrepr="{…}",
+                    expires=expires,
                 )
         except OperationalError as error:
             raise BrokerUnreachable("the broker cannot be reached; nothing was enqueued") from error

@@ -1,3 +1,4 @@
+import base64
 import json
 import socket
 import subprocess
@@ -73,3 +74,12 @@ def test_a_broker_that_never_answers_is_reported_within_seconds() -> None:
         ):
             client.open_ticket("Printer", "", "ada")
         assert time.monotonic() - started < 10
+
+
+def test_a_tick_waits_in_its_queue_and_not_for_ever(redis_url: str) -> None:
+    with TicketClient(redis_url) as client:
+        client.tick(names.SYNC_SUBSCRIPTIONS, names.MONEY, expires_seconds=10)
+    (message,) = waiting(redis_url, names.MONEY)
+    assert message["headers"]["task"] == names.SYNC_SUBSCRIPTIONS
+    assert message["headers"]["expires"] is not None
+    assert json.loads(base64.b64decode(message["body"]))[1] == {}

@@ -1,4 +1,4 @@
-"""Subscriptions are kept up with: what events marked is fetched, what they missed is found, none is taken at its word."""
+"""Subscriptions are kept up with: what events marked is fetched, what they missed is found, no event is believed."""
 
 import json
 import random
@@ -149,7 +149,7 @@ def test_an_event_that_cannot_be_followed_is_tried_ten_times_and_shown(till: Til
     for _ in range(20):
         till.syncs()
         till.passes(12 * HOUR)
-    [row] = rows_of(till.database, tables.stripe_events)
+    [row] = [row for row in rows_of(till.database, tables.stripe_events) if row["id"] == "evt_1"]
     assert (row["state"], row["attempts"]) == ("dead", 10)
     assert inbox.revive(till.database) == 1
 

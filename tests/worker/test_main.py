@@ -14,7 +14,7 @@ from ticket_worker.embedded import hold
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 
-VERBS = ("worker", "beat", "up", "scan", "check", "demo")
+VERBS = ("worker", "beat", "webhook", "up", "scan", "check", "demo")
 
 
 def call(*arguments: str) -> Result:

@@ -88,6 +88,27 @@ def beat() -> None:
 
 
 @app.command()
+def webhook(
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Listen on this address. Default: TICKETS_WEBHOOK_HOST.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Listen on this port, 0: any. Default: TICKETS_WEBHOOK_PORT."),
+    ] = None,
+) -> None:
+    """Take in Stripe's events, until SIGTERM or Ctrl-C: /stripe, /stripe/thin; /healthz says whether it can.
+
+    Needs the extra `billing`, and the secret of at least one endpoint: TICKETS_STRIPE_WEBHOOK_SECRETS for snapshot
+    events, TICKETS_STRIPE_THIN_SECRETS for thin ones. Speaks plain HTTP: something in front of it speaks TLS.
+    """
+    with _settings(webhook_host=host, webhook_port=port) as settings:
+        from ticket_worker.billing.serve import run_webhook
+
+        raise typer.Exit(run_webhook(settings))
+
+
+@app.command()
 def up(
     data_dir: DataDir = None,
     database_url: Annotated[str | None, typer.Option(metavar="URL", help="Use this database.")] = None,

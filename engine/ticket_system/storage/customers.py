@@ -156,7 +156,9 @@ def receive(connection: sa.Connection, event: InboxEvent, now: datetime, *, igno
     if ignored is not None:
         state = {"state": "ignored", "handled_at": now, "error": ignored}
     new = dialect.insert(stripe_events).values(**event._asdict(), received_at=now, **state)
-    return connection.execute(new.on_conflict_do_nothing(index_elements=[stripe_events.c.id])).rowcount == 1
+    once = new.on_conflict_do_nothing(index_elements=[stripe_events.c.id])
+    # Asked for what it wrote: an INSERT on PostgreSQL does not tell how many rows it was.
+    return connection.execute(once.returning(stripe_events.c.id)).one_or_none() is not None
 
 
 def waiting(connection: sa.Connection, now: datetime, limit: int, *, livemode: bool) -> list[Waiting]:
