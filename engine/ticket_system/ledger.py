@@ -80,6 +80,7 @@ def _seal(connection: sa.Connection, rules: Rulebook, at: datetime, limit: int, 
     names = usage.to_seal(connection, at, livemode=livemode, limit=limit)
     if not names:
         return Sealed()
+    usage.lock(connection, names)
     usage.settle_routes(connection, names)
     known, periods = customers.known(connection, names), customers.periods(connection, names)
     _, book = rules.current(connection)

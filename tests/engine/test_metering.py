@@ -29,7 +29,7 @@ def test_an_opened_ticket_is_counted_when_it_was_opened(till: Till) -> None:
     till.opens("low", hours=1, priority=4)
     till.opens("high", hours=2, priority=1)
     till.opens("nobody", customer=None, priority=1)
-    assert till.keys() == [f"{OPENED}/low/1", f"{OPENED}/high/1", f"{CRITICAL}/high/1"]
+    assert till.causes() == [f"{OPENED}/low/1", f"{OPENED}/high/1", f"{CRITICAL}/high/1"]
     assert [(one["occurred_at"], one["customer"], one["route"]) for one in till.facts("high")] == [
         (at(2), "acme", "metered"),
         (at(2), "acme", "metered"),
@@ -40,9 +40,9 @@ def test_many_tickets_are_counted_with_their_transaction_or_not_at_all(till: Til
     many = [a_ticket(id=str(number), customer="acme", priority=number % 4 + 1) for number in range(20)]
     with pytest.raises(InvalidTicket):
         till.system.create_tickets([*many, a_ticket(id="7", customer="acme")])
-    assert till.keys() == []
+    assert till.causes() == []
     till.system.create_tickets(many)
-    assert sorted(till.keys()) == sorted(
+    assert sorted(till.causes()) == sorted(
         [f"{OPENED}/{number}/1" for number in range(20)] + [f"{CRITICAL}/{number}/1" for number in range(0, 20, 4)]
     )
 
@@ -57,9 +57,9 @@ def test_what_fails_anywhere_is_not_counted(till: Till) -> None:
             break
         except Sabotage:
             number += 1
-            assert till.keys() == [f"{OPENED}/t/1"]
+            assert till.causes() == [f"{OPENED}/t/1"]
     assert number > 4
-    assert till.keys() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1"]
+    assert till.causes() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1"]
 
 
 @pytest.mark.parametrize("way", ("set_priority", "escalate", "update_ticket"))
@@ -75,7 +75,7 @@ def test_a_ticket_that_becomes_critical_is_counted_once_however_often_it_is_rais
                 till.system.escalate("t", "why")
             case _:
                 till.system.update_ticket("t", priority=1, customer="acme")
-    assert till.keys() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1"]
+    assert till.causes() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1"]
 
 
 def test_a_reopened_ticket_is_counted_once(till: Till) -> None:
@@ -84,7 +84,7 @@ def test_a_reopened_ticket_is_counted_once(till: Till) -> None:
         till.does("set_status", "t", "resolved", hours=1 + number)
         till.does("set_status", "t", "open", hours=1.2 + number)
         till.does("set_status", "t", "in_progress", hours=1.4 + number)
-    assert till.keys() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1"]
+    assert till.causes() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1"]
 
 
 @pytest.mark.parametrize("retarget", (False, True))
@@ -107,13 +107,13 @@ def test_a_ticket_that_a_chain_raises_to_critical_is_counted_when_it_rises(
             till.does("reclassify", name, group=str(hours), hours=hours)
 
     passes(1.01)
-    assert sorted(key for key in till.keys() if CRITICAL in key) == [f"{CRITICAL}/one/1", f"{CRITICAL}/two/1"]
+    assert sorted(key for key in till.causes() if CRITICAL in key) == [f"{CRITICAL}/one/1", f"{CRITICAL}/two/1"]
     [_, critical] = till.facts("two")
     assert (critical["occurred_at"], critical["route"], critical["customer"]) == (at(1.01), "metered", "acme")
     passes(1.3)
     passes(1.6)
     wanted = [f"{CRITICAL}/one/1", f"{CRITICAL}/three/1", f"{CRITICAL}/two/1"]
-    assert sorted(key for key in till.keys() if CRITICAL in key) == wanted
+    assert sorted(key for key in till.causes() if CRITICAL in key) == wanted
 
 
 def test_a_chain_that_raises_what_was_downgraded_counts_it_a_second_time(till: Till) -> None:
@@ -121,7 +121,7 @@ def test_a_chain_that_raises_what_was_downgraded_counts_it_a_second_time(till: T
     till.opens(priority=1, tags=["quick"])
     till.does("set_priority", "t", 2, hours=0.5)
     monitor.scan_breaches(till.database, now=at(1.01))
-    assert till.keys() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1 void", f"{CRITICAL}/t/2"]
+    assert till.causes() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1 void", f"{CRITICAL}/t/2"]
 
 
 def test_a_downgrade_before_sealing_is_void_and_after_it_a_credit(till: Till) -> None:
@@ -131,14 +131,14 @@ def test_a_downgrade_before_sealing_is_void_and_after_it_a_credit(till: Till) ->
     till.sends(SEALED)
     assert till.told() == [("accepted", OPENED, "tickets_opened", 1)]
     till.does("set_priority", "t", 1, hours=2)
-    assert till.keys() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1 void", f"{CRITICAL}/t/2"]
+    assert till.causes() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1 void", f"{CRITICAL}/t/2"]
     till.seals(2 + SEALED)
     till.sends(2 + SEALED)
     till.does("set_priority", "t", 3, hours=4)
     till.does("set_priority", "t", 4, hours=4)
     till.seals(4 + SEALED)
     till.sends(4 + SEALED)
-    assert till.keys()[-2:] == [f"{CRITICAL}/t/2", f"-{CRITICAL}/t/2/credit"]
+    assert till.causes()[-2:] == [f"{CRITICAL}/t/2", f"-{CRITICAL}/t/2/credit"]
     assert [row.delivery.quantity for row in till.rows() if row.batch.kind == CRITICAL] == [1, -1]
 
 
@@ -175,7 +175,7 @@ def test_a_merge_needs_both_tickets_and_two_of_them(till: Till) -> None:
         till.system.merge_ticket("t", "nowhere")
     till.opens("other")
     assert till.system.merge_ticket("nobody", "other") is False
-    assert till.keys() == [f"{OPENED}/t/1", f"{OPENED}/other/1"]
+    assert till.causes() == [f"{OPENED}/t/1", f"{OPENED}/other/1"]
 
 
 def test_what_is_imported_is_not_counted(till: Till, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_ticket_that_gets_its_customer_later_is_counted_then_and_once(till: Ti
     till.does("reclassify", "t", customer="acme", hours=3)
     till.does("reclassify", "t", customer=None, hours=4)
     till.does("reclassify", "t", customer="acme", hours=5)
-    assert till.keys() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1"]
+    assert till.causes() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1"]
     assert {one["occurred_at"] for one in till.facts()} == {at(3)}
 
 
@@ -216,7 +216,7 @@ def test_a_downgrade_is_taken_back_from_whom_it_was_counted_for_even_without_a_c
     till.opens(priority=1)
     till.does("reclassify", "t", customer=None, hours=1)
     till.does("set_priority", "t", 2, hours=2)
-    assert till.keys() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1 void"]
+    assert till.causes() == [f"{OPENED}/t/1", f"{CRITICAL}/t/1 void"]
 
 
 def test_facts_of_a_customer_who_is_not_linked_wait_and_get_their_route_then(till: Till) -> None:

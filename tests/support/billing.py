@@ -1,4 +1,4 @@
-"""A desk whose customers are billed: its clock stands still until it is told the time, and it answers for whoever bills."""
+"""A desk whose customers are billed, at moments of the past, and somebody who answers for whoever bills."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -31,13 +31,14 @@ JUNE = Window(datetime.fromisoformat("2026-06-01T00:00Z"), datetime.fromisoforma
 def a_policy_for_all(**changes: Any) -> Policy:
     """A hundred hours around the clock, for everybody."""
     hundred = TargetRule(dict.fromkeys(range(1, 5), 360_000))
-    return Policy(**{"name": "all", "rank": 9, "targets": {"resolution": hundred}, "chain": ()} | changes)
+    mine: dict[str, Any] = {"name": "all", "rank": 9, "targets": {"resolution": hundred}, "chain": ()}
+    return Policy(**mine | changes)
 
 
 def a_subscription(price: str | None = "gold-monthly", status: str = "active", **changes: Any) -> Subscription:
     """A subscription of this month."""
-    mine = {"id": "sub_1", "status": status, "created": JUNE.start, "price": price, "periods": (JUNE,)}
-    return Subscription(**{**mine, **changes})
+    mine: dict[str, Any] = {"id": "sub_1", "created": JUNE.start, "periods": (JUNE,)}
+    return Subscription(**mine | {"price": price, "status": status} | changes)
 
 
 class Till:
@@ -77,7 +78,7 @@ class Till:
 
     def opens(self, ticket_id: str = "t", *, hours: float = 0, **changes: Any) -> None:
         """Open a ticket of a customer."""
-        mine = {"id": ticket_id, "customer": "acme", "created_at": at(hours), "updated_at": at(hours)}
+        mine: dict[str, Any] = {"id": ticket_id, "customer": "acme", "created_at": at(hours), "updated_at": at(hours)}
         self.system.create_ticket(a_ticket(**mine | changes))
 
     def does(self, verb: str, *words: Any, hours: float, **more: Any) -> Any:
@@ -103,7 +104,7 @@ class Till:
         found = rows_of(self.database, usage_facts)
         return [one for one in found if ticket_id in {None, one["ticket_id"]}]
 
-    def keys(self, ticket_id: str | None = None) -> list[str]:
+    def causes(self, ticket_id: str | None = None) -> list[str]:
         """What was counted, by its cause: `void` is what is not to be paid for and in no batch, `-` a credit."""
         return [
             ("-" if one["quantity"] < 0 else "")
@@ -123,9 +124,11 @@ class Till:
         """Send all that is due, to somebody who always says the same."""
         after: list[Delivery] = []
         while held := ledger.claim(self.database, livemode=livemode, now=at(hours)):
-            for row in held.rows:
-                if begun := ledger.begin(self.database, held, row, now=at(hours)):
-                    after.append(ledger.settle(self.database, row, begun, said, luck=1, now=at(hours)))
+            after += [
+                ledger.settle(self.database, row, begun, said, luck=1, now=at(hours))
+                for row in held.rows
+                if (begun := ledger.begin(self.database, held, row, now=at(hours)))
+            ]
             ledger.release(self.database, held)
         return after
 
@@ -139,8 +142,9 @@ class Till:
         return row
 
     def told(self) -> list[tuple[str, str, str, int]]:
-        """Each delivery: state, kind, the meter or the invoice, and quantity."""
-        return [(row.delivery.state, row.batch.kind, row.lane.event_name, row.delivery.quantity) for row in self.rows()]
+        """Each delivery: state, kind, the meter or the invoice, and quantity; tickets opened first, then as made."""
+        rows = sorted(self.rows(), key=lambda row: row.batch.kind, reverse=True)
+        return [(row.delivery.state, row.batch.kind, row.lane.event_name, row.delivery.quantity) for row in rows]
 
 
 def minutes(number: float) -> timedelta:
