@@ -113,7 +113,7 @@ class _Sealing:
             return
         event_name = self.billing.meters[group.kind]
         lane_id = self._lane(stripe_customer, event_name)
-        event_at = stamp(window, usage.taken(self.connection, lane_id, window))
+        event_at = stamp(window, deliveries.taken(self.connection, lane_id, window))
         if event_at is None:
             self.full += 1
             return
