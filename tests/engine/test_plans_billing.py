@@ -34,7 +34,6 @@ QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
     ),
     "fetch": (lambda system: accounts.to_sync(system.database, livemode=False), {"customers_dirty"}),
     "events": (lambda system: inbox.waiting(system.database, livemode=False), {"stripe_events_new"}),
-    "event": (lambda system: inbox.receive(system.database, EVENT), set()),
     "handle": (lambda system: inbox.handle(system.database, EVENT, Effects(dirty=("cus_c7",))), set()),
     "revive": (lambda system: inbox.revive(system.database), {"stripe_events_dead"}),
     "stuck": (

@@ -199,7 +199,7 @@ def oldest_waiting(connection: sa.Connection) -> datetime | None:
 def prune_events(connection: sa.Connection, before: datetime) -> int:
     """Forget what was handled long ago: nobody sends it again."""
     done = stripe_events.c.state.in_([named("handled"), named("ignored")])
-    return connection.execute(sa.delete(stripe_events).where(done, stripe_events.c.received_at < before)).rowcount
+    return connection.execute(sa.delete(stripe_events).where(done, stripe_events.c.handled_at < before)).rowcount
 
 
 def last_round(connection: sa.Connection, name: str) -> datetime | None:

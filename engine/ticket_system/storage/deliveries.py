@@ -199,13 +199,15 @@ def save(connection: sa.Connection, before: Delivery, after: Delivery) -> bool:
     return connection.execute(mine.values(**values)).rowcount == 1
 
 
-def add_generation(connection: sa.Connection, row: Row, now: datetime, *, lane_id: int | None = None) -> str:
+def add_generation(
+    connection: sa.Connection, row: Row, now: datetime, *, lane_id: int | None = None, event_at: datetime | None = None
+) -> str:
     """Have a batch sent once more, under a new identifier; the generation before is over. Returns the identifier."""
     before = row.delivery
     name = identifier(before.batch_id, before.generation + 1)
     values = {
         "batch_id": before.batch_id, "lane_id": lane_id or row.lane.id, "generation": before.generation + 1,
-        "identifier": name, "event_at": before.event_at, "route": before.route, "quantity": before.quantity,
+        "identifier": name, "event_at": event_at or before.event_at, "route": before.route, "quantity": before.quantity,
         "state": State.SEALED, "next_attempt_at": now,
     }  # fmt: skip
     connection.execute(sa.insert(usage_deliveries).values(values))
