@@ -21,7 +21,7 @@ from ticket_system.billing.usage import METERED, Route, Window, mode, stamp
 from ticket_system.changes import Changes
 from ticket_system.errors import BillingError
 from ticket_system.rulebook import Rulebook
-from ticket_system.sla.plans import FREE, Plan, bought
+from ticket_system.sla.plans import FREE, FREE_HOURS, Plan, bought
 from ticket_system.storage import customers, deliveries, tickets
 from ticket_system.storage.customers import Customer
 from ticket_system.storage.database import Database, moment
@@ -181,8 +181,13 @@ def _replan(connection: sa.Connection, rules: Rulebook, plans: Any, before: Cust
     if before.plan is None or (old is not None and old.cancelled == "keep"):
         return 0
     changes, moved = Changes(connection, rules), 0
+    version, _ = rules.current(connection)
     for ticket_id in tickets.active_of(connection, before.name, before.plan):
         changes.reclassify(ticket_id, plan=FREE, actor="system", now=now)
+        ticket = tickets.get(connection, ticket_id) if version is None else None
+        if ticket is not None:
+            # The rules built in know no plans: as when it was opened, the hours are named.
+            changes.set_priority(ticket_id, ticket.priority, sla_hours=FREE_HOURS, actor="system", now=now)
         said = f"The subscription has ended: plan {before.plan} → {FREE}. The promise follows the new plan."
         changes.comment(Comment(ticket_id, "system", said, created_at=now, is_internal=True), now=now)
         moved += 1

@@ -58,13 +58,13 @@ class Fact(NamedTuple):
     forgiven_at: datetime | None
 
 
-def record(connection: sa.Connection, facts: Sequence[Mapping[str, Any]]) -> int:
-    """Write facts down, each once by its key; returns how many were new."""
+def record(connection: sa.Connection, facts: Sequence[Mapping[str, Any]]) -> None:
+    """Write facts down, each once by its key."""
     if not facts:
-        return 0
+        return
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     once = dialect.insert(usage_facts).on_conflict_do_nothing(index_elements=[usage_facts.c.key])
-    return connection.execute(once, list(facts)).rowcount
+    connection.execute(once, list(facts))
 
 
 def fact(
