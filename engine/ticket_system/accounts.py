@@ -6,6 +6,7 @@ it may come twice, late, or in any order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,11 +17,11 @@ from sqlalchemy import exc
 
 from ticket_system.billing.deliveries import STUCK, TO_SEND, State, replaced
 from ticket_system.billing.subscriptions import PAST_DUE, Subscription, newest, that_counts
-from ticket_system.billing.usage import METERED, Route, mode
+from ticket_system.billing.usage import METERED, Route, Window, mode, stamp
 from ticket_system.changes import Changes
 from ticket_system.errors import BillingError
 from ticket_system.rulebook import Rulebook
-from ticket_system.sla.plans import FREE, Plan, bought
+from ticket_system.sla.plans import FREE, FREE_HOURS, Plan, bought
 from ticket_system.storage import customers, deliveries, tickets
 from ticket_system.storage.customers import Customer
 from ticket_system.storage.database import Database, moment
@@ -31,6 +32,7 @@ __all__ = ["Customer", "Synced"]
 
 _FETCH_AGAIN = timedelta(minutes=5)
 _LONGEST_PROBLEM = 500
+_OF_STRIPE = re.compile(r"cus_[A-Za-z0-9_-]{1,250}", re.ASCII)
 
 
 class Synced(NamedTuple):
@@ -63,7 +65,7 @@ def link(
     Everything else is fetched. A corrected link moves what was not sent, and what was refused, to the new one.
     """
     check_name("customer", name)
-    if not stripe_customer.startswith("cus_") or not stripe_customer.isascii() or not stripe_customer.isprintable():
+    if not _OF_STRIPE.fullmatch(stripe_customer):
         raise BillingError(f"{stripe_customer!r} is no customer of Stripe's: expected an id such as cus_QXg1o8vlGmoR")
     with database.write() as connection:
         at, before = now or moment(connection), customers.lock(connection, name)
@@ -72,7 +74,10 @@ def link(
                 if before is None:
                     customers.add(connection, name, stripe_customer, at, livemode=livemode)
                 else:
-                    told = {"stripe_customer": stripe_customer, "livemode": livemode, "dirty_at": at}
+                    told: dict[str, Any] = {"stripe_customer": stripe_customer, "livemode": livemode, "dirty_at": at}
+                    if (before.stripe_customer, before.livemode) != (stripe_customer, livemode):
+                        # Which of the other's invoices are final says nothing of theirs.
+                        told |= {"finalised_until": None, "synced_at": None}
                     customers.update(connection, name, **told)
         except exc.IntegrityError as error:
             raise BillingError(f"{stripe_customer} is linked to another customer already") from error
@@ -95,7 +100,12 @@ def renew(connection: sa.Connection, row: Row, now: datetime, stripe_customer: s
     if not deliveries.save(connection, ended, replaced(ended)):
         return False
     lane_id = deliveries.lane(connection, stripe_customer, row.lane.event_name, livemode=row.lane.livemode)
-    deliveries.add_generation(connection, row, now, lane_id=lane_id)
+    event_at = ended.event_at
+    if lane_id != row.lane.id and not row.is_item:
+        window = Window(row.batch.window_start, row.batch.window_end)
+        used = deliveries.taken(connection, lane_id, window)
+        event_at = event_at if event_at not in used else stamp(window, used) or event_at
+    deliveries.add_generation(connection, row, now, lane_id=lane_id, event_at=event_at)
     return True
 
 
@@ -116,6 +126,9 @@ def apply(
         at, before = now or moment(connection), customers.lock(connection, name)
         if before is None:
             return None
+        if before.synced_at is not None and seen_at < before.synced_at:
+            # Somebody who looked later was faster: what is stored is newer.
+            return Synced(name, before.plan, before.plan, 0, before.problem)
         _, book = rules.current(connection)
         latest = newest(found)
         overdue = latest is not None and any(one.status == PAST_DUE for one in found)
@@ -135,7 +148,7 @@ def apply(
             hours=mine.hours,
             critical=mine.critical,
             problem=mine.problem,
-            synced_at=at,
+            synced_at=seen_at,
             dirty_at=before.dirty_at if before.dirty_at and before.dirty_at > seen_at else None,
         )
         if mine.plan == before.plan:
@@ -168,8 +181,13 @@ def _replan(connection: sa.Connection, rules: Rulebook, plans: Any, before: Cust
     if before.plan is None or (old is not None and old.cancelled == "keep"):
         return 0
     changes, moved = Changes(connection, rules), 0
+    version, _ = rules.current(connection)
     for ticket_id in tickets.active_of(connection, before.name, before.plan):
         changes.reclassify(ticket_id, plan=FREE, actor="system", now=now)
+        ticket = tickets.get(connection, ticket_id) if version is None else None
+        if ticket is not None:
+            # The rules built in know no plans: as when it was opened, the hours are named.
+            changes.set_priority(ticket_id, ticket.priority, sla_hours=FREE_HOURS, actor="system", now=now)
         said = f"The subscription has ended: plan {before.plan} → {FREE}. The promise follows the new plan."
         changes.comment(Comment(ticket_id, "system", said, created_at=now, is_internal=True), now=now)
         moved += 1

@@ -62,6 +62,8 @@ def seal(
 def preview(database: Database, rules: Rulebook, *, livemode: bool, now: datetime | None = None) -> list[Row]:
     """Return what would be sent now, sealing included, oldest first; nothing is changed."""
     with database.write() as connection:
+        # The name of the installation is in every identifier: made for the look, it is kept.
+        usage.installation(connection)
         at, undo = now or moment(connection), connection.begin_nested()
         while _seal(connection, rules, at, 1000, livemode=livemode).batches:
             pass
@@ -80,6 +82,7 @@ def _seal(connection: sa.Connection, rules: Rulebook, at: datetime, limit: int, 
     names = usage.to_seal(connection, at, livemode=livemode, limit=limit)
     if not names:
         return Sealed()
+    usage.lock(connection, names)
     usage.settle_routes(connection, names)
     known, periods = customers.known(connection, names), customers.periods(connection, names)
     _, book = rules.current(connection)
@@ -110,7 +113,7 @@ class _Sealing:
             return
         event_name = self.billing.meters[group.kind]
         lane_id = self._lane(stripe_customer, event_name)
-        event_at = stamp(window, usage.taken(self.connection, lane_id, window))
+        event_at = stamp(window, deliveries.taken(self.connection, lane_id, window))
         if event_at is None:
             self.full += 1
             return
@@ -176,12 +179,15 @@ def begin(database: Database, held: Held, row: Row, *, now: datetime | None = No
 def settle(
     database: Database, row: Row, begun: Delivery, said: Said, *, luck: float | None = None, now: datetime | None = None
 ) -> Delivery:
-    """Commit what a call came to; returns the delivery as it stands now."""
+    """Commit what a call came to; returns the delivery as it stands now, whoever else has taken it over."""
     with database.write() as connection:
         at = now or moment(connection)
         spread = random.uniform(0.5, 1.0) if luck is None else luck  # noqa: S311 - a wait, not a secret
         after = course.answered(begun, _storable(said), at, spread)
-        if deliveries.save(connection, begun, after) and after.state == State.ACCEPTED and not row.is_item:
+        if not deliveries.save(connection, begun, after):
+            found = deliveries.get(connection, begun.id)
+            return found.delivery if found else begun
+        if after.state == State.ACCEPTED and not row.is_item:
             deliveries.compare_soon(connection, row.lane.id, at + HOUR)
         return after
 

@@ -78,12 +78,13 @@ class Metering:
 
     def reprioritised(self, ticket: Ticket, priority: int, now: datetime) -> None:
         """Count a ticket that becomes critical; forgive one that is so no longer."""
-        if ticket.customer is None or (ticket.priority == CRITICAL_PRIORITY) == (priority == CRITICAL_PRIORITY):
+        if (ticket.priority == CRITICAL_PRIORITY) == (priority == CRITICAL_PRIORITY):
             return
-        if priority == CRITICAL_PRIORITY:
-            self._critical(ticket.id, ticket.customer, now, usage.of_ticket(self.connection, ticket.id))
-        else:
+        if priority != CRITICAL_PRIORITY:
+            # Whoever it was counted for, whether it is theirs still or not.
             self.forgive(ticket.id, "downgraded", now, kinds=(CRITICAL_TICKET,))
+        elif ticket.customer is not None:
+            self._critical(ticket.id, ticket.customer, now, usage.of_ticket(self.connection, ticket.id))
 
     def forgive(self, ticket_id: str, reason: str, now: datetime, *, kinds: Iterable[str] = KINDS) -> list[str]:
         """Take back what a ticket was counted for: before it was sent it is void, afterwards credited.

@@ -15,6 +15,7 @@ from ticket_system.billing.deliveries import STUCK, TO_SEND, State
 from ticket_system.billing.money import money
 from ticket_system.billing.usage import INVOICE_ITEM, ITEMS, batch_id
 from ticket_system.errors import BillingError
+from ticket_system.rulebook import Rulebook
 from ticket_system.storage import customers, deliveries, usage
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.deliveries import Row
@@ -84,8 +85,11 @@ def resolve(database: Database, delivery_id: int, reason: str, *, actor: str, no
         customers.note(connection, at, actor, "resolved", said, row.batch.customer)
 
 
-def carry(database: Database, delivery_id: int, *, actor: str, now: datetime | None = None) -> int:
-    """Charge what a meter takes no longer as an item on the next invoice; returns its amount."""
+def carry(database: Database, rules: Rulebook, delivery_id: int, *, actor: str, now: datetime | None = None) -> int:
+    """Charge what a meter takes no longer as an item on the next invoice; returns its amount.
+
+    It costs what it did when it was sealed; what had no price then, what it costs now.
+    """
     with database.write() as connection:
         at, row = now or moment(connection), _stuck(connection, delivery_id)
         one, batch = row.delivery, row.batch
@@ -93,7 +97,9 @@ def carry(database: Database, delivery_id: int, *, actor: str, now: datetime | N
             raise BillingError(f"{one.id} is an invoice item already; `tickets usage retry` sends it again")
         if one.state == State.DISPUTED:
             raise BillingError(f"{one.id} was counted, but not as sent: settle it with Stripe, then resolve it")
-        if batch.amount == 0:
+        billing = rules.current(connection)[1].billing
+        priced = (batch.amount, batch.currency) if batch.amount else (billing.amounts[batch.kind], billing.currency)
+        if priced[0] == 0:
             raise BillingError(f"nobody said what one {batch.kind} costs: set it in [billing.amounts] of sla.toml")
         deliveries.save(connection, one, course.carried(one))
         account = customers.known(connection, [batch.customer])[batch.customer]
@@ -101,12 +107,13 @@ def carry(database: Database, delivery_id: int, *, actor: str, now: datetime | N
         item = batch._asdict() | {
             "id": batch_id(usage.installation(connection), "carried", batch.id), "route": INVOICE_ITEM,
             "event_name": ITEMS, "seq": 0, "quantity": one.quantity, "charges": f"carried/{batch.id}", "sealed_at": at,
+            "amount": priced[0], "currency": priced[1],
         }  # fmt: skip
         usage.add_batch(connection, item, lane_id=lane_id, event_at=one.event_at)
         customers.note(
             connection, at, actor, "carried", f"delivery {one.id}, {one.quantity} {batch.kind}", batch.customer
         )
-        return row.money
+        return one.quantity * priced[0]
 
 
 def listed(

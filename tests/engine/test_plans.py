@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from tests.support.contents import rows_of
 from tests.support.factories import a_ticket_due_in
+from tests.support.ledger_rows import fill_ledger
+from tests.support.plans import read_as_a_whole
 from ticket_system import TicketSystem, monitor, outbox
 from ticket_system.changes import Changes
 from ticket_system.simulation import simulate
@@ -44,17 +45,6 @@ QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
     "ticket": (lambda system: system.get_ticket("7"), set()),
     "change": (lambda system: system.escalate("300", "why"), set()),
 }
-#: Indexes that hold only what is active, late, or to be done: reading one from end to end costs what is asked for.
-SMALL = (
-    "tickets_queue",
-    "tickets_open_of_assignee",
-    "clocks_to_check",
-    "clocks_overdue",
-    "outbox_to_send",
-    "outbox_sending",
-    "outbox_stuck",
-    "alarms_raised",
-)
 
 
 def fill(database: Database) -> None:
@@ -96,52 +86,13 @@ def fill(database: Database) -> None:
             (tables.outbox, messages), (tables.alarms, alarms),
         ):  # fmt: skip
             connection.execute(sa.insert(table), rows)
-        connection.execute(sa.text("ANALYZE"))
-
-
-def plans_of(system: TicketSystem, ask: Callable[[TicketSystem], object]) -> str:
-    """How the database goes about each statement of a question."""
-    database, asked = system.database, []
-
-    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
-        if statement.lstrip().startswith(("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")):
-            asked.append((statement, parameters))
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    ask(system)
-    event.remove(database.engine, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN " if database.dialect == "sqlite" else "EXPLAIN "
-    with database.write() as connection:
-        lines = [
-            str(row[-1])
-            for statement, parameters in asked
-            if "CREATE" not in statement and ('temp".claimed' not in statement or "INSERT INTO" in statement)
-            for row in connection.exec_driver_sql(explain + statement, parameters)  # type: ignore[arg-type]
-        ]
-    assert lines
-    return "\n".join(lines)
+    fill_ledger(database)
 
 
 @pytest.mark.parametrize("database_url", ("sqlite-file", "postgresql"), indirect=True)
 def test_no_question_reads_a_whole_table(system: TicketSystem) -> None:
     fill(system.database)
-    # A row for each destination that is away, a handful for each level of each version of the rules.
-    small = {tables.rests, tables.steps, tables.step_notices}
-    names = [table.name for table in tables.metadata.sorted_tables if table not in small]
-    whole = "Seq Scan on {}" if system.database.dialect == "postgresql" else "SCAN {}"
-    found = {}
-    for question, (ask, indexes) in QUESTIONS.items():
-        plan = plans_of(system, ask)
-        lines = plan.splitlines()
-        # SQLite says SCAN of a whole index too.
-        read = [line for line in lines if any(whole.format(name) in line for name in names)]
-        read = [line for line in read if not any(f"INDEX {index}" in line for index in SMALL)]
-        missing = {index for index in indexes if index not in plan}
-        if read or missing:
-            found[question] = (read, missing, plan)
-    assert found == {}, "\n\n".join(
-        f"{name}: {read} {missing}\n{plan}" for name, (read, missing, plan) in found.items()
-    )
+    assert read_as_a_whole(system, QUESTIONS) == ""
 
 
 def test_what_was_looked_at_is_not_looked_at_again(system: TicketSystem) -> None:

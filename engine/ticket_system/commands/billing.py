@@ -109,7 +109,7 @@ def sync(
     if as_json:
         say_json({"customers": marked, "events": revived})
     else:
-        more = f", {revived:,} events are tried again" if revived else ""
+        more = f", {revived:,} {'event is' if revived == 1 else 'events are'} tried again" if revived else ""
         say(f"{marked:,} {'customer is' if marked == 1 else 'customers are'} fetched at the next tick{more}.")
 
 

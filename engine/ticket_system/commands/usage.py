@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 usage = typer.Typer(help="Look after what is billed: list, show, send again, settle, carry over.", no_args_is_help=True)
 
-Numbers = Annotated[list[int], typer.Argument(metavar="NUMBER...", help="As `tickets usage list` shows.")]
+Numbers = Annotated[
+    list[int], typer.Argument(metavar="NUMBER...", min=1, max=2**63 - 1, help="As `tickets usage list` shows.")
+]
 LiveOption = Annotated[bool, typer.Option("--live", help="Customers of Stripe's live mode, not of its test mode.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; it is kept on record.")]
 
@@ -69,6 +71,12 @@ def list_usage(
         now = datetime.now(UTC)
         cells = [(one.what, f"{one.quantity:,}", one.money, span(now - one.oldest), one.hint) for one in ledger.rows]
         table(("what", "quantity", "at stake", "oldest", ""), cells)
+    for one in ledger.surplus:
+        said = "{quantity:,} more {event_name} of {stripe_customer} are counted than were sent; a person has to look"
+        say(said.format(**one))
+    if ledger.dead_events:
+        number = f"{ledger.dead_events:,} {'event was' if ledger.dead_events == 1 else 'events were'}"
+        say(f"{number} given up; `tickets billing sync` tries again.")
 
 
 @usage.command()
@@ -159,7 +167,7 @@ def carry(
     from ticket_system import settlements
 
     def act(system: TicketSystem, number: int) -> None:
-        settlements.carry(system.database, number, actor=author or login_name())
+        settlements.carry(system.database, system.rules, number, actor=author or login_name())
 
     _each(numbers, act, database, "carried to the next invoice", as_json=as_json)
 

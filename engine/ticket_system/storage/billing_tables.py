@@ -212,7 +212,8 @@ def _partial(name: str, *columns: sa.Column[Any], where: str, unique: bool = Fal
 
 
 _partial("usage_facts_unsealed", usage_facts.c.customer, usage_facts.c.occurred_at, where=UNSEALED)
-sa.Index("usage_facts_of_batch", usage_facts.c.batch_id)
+# What is never billed lies in none, and there is ever more of it.
+_partial("usage_facts_of_batch", usage_facts.c.batch_id, where="batch_id IS NOT NULL")
 _partial(
     "usage_batches_window",
     usage_batches.c.customer,
@@ -244,6 +245,7 @@ _partial(
     where="state IN ('rejected', 'rejected_async', 'disputed', 'expired')",
 )
 _partial("usage_lanes_to_compare", usage_lanes.c.compare_at, where="compare_at IS NOT NULL")
+_partial("usage_lanes_surplus", usage_lanes.c.id, where="surplus <> 0")
 _partial("customers_dirty", customers.c.dirty_at, where="dirty_at IS NOT NULL")
 _partial("stripe_events_new", stripe_events.c.next_attempt_at, where="state = 'new'")
 _partial("stripe_events_dead", stripe_events.c.received_at, where="state = 'dead'")

@@ -156,9 +156,9 @@ def receive(connection: sa.Connection, event: InboxEvent, now: datetime, *, igno
     if ignored is not None:
         state = {"state": "ignored", "handled_at": now, "error": ignored}
     new = dialect.insert(stripe_events).values(**event._asdict(), received_at=now, **state)
-    once = new.on_conflict_do_nothing(index_elements=[stripe_events.c.id])
-    # Asked for what it wrote: an INSERT on PostgreSQL does not tell how many rows it was.
-    return connection.execute(once.returning(stripe_events.c.id)).one_or_none() is not None
+    # Asked for: the number of rows that an INSERT reports is not the same everywhere.
+    once = new.on_conflict_do_nothing(index_elements=[stripe_events.c.id]).returning(stripe_events.c.id)
+    return connection.execute(once).first() is not None
 
 
 def waiting(connection: sa.Connection, now: datetime, limit: int, *, livemode: bool) -> list[Waiting]:
@@ -173,9 +173,9 @@ def waiting(connection: sa.Connection, now: datetime, limit: int, *, livemode: b
 
 
 def settle_event(connection: sa.Connection, event_id: str, state: str, now: datetime, **values: Any) -> None:
-    """Say what became of an event."""
+    """Say what became of an event that nothing has followed from yet."""
     handled = {"handled_at": now} if state in {"handled", "ignored"} else {}
-    mine = sa.update(stripe_events).where(stripe_events.c.id == event_id)
+    mine = sa.update(stripe_events).where(stripe_events.c.id == event_id, stripe_events.c.state == named("new"))
     connection.execute(mine.values(state=state, **handled, **values))
 
 
@@ -201,7 +201,7 @@ def oldest_waiting(connection: sa.Connection) -> datetime | None:
 def prune_events(connection: sa.Connection, before: datetime) -> int:
     """Forget what was handled long ago: nobody sends it again."""
     done = stripe_events.c.state.in_([named("handled"), named("ignored")])
-    return connection.execute(sa.delete(stripe_events).where(done, stripe_events.c.received_at < before)).rowcount
+    return connection.execute(sa.delete(stripe_events).where(done, stripe_events.c.handled_at < before)).rowcount
 
 
 def last_round(connection: sa.Connection, name: str) -> datetime | None:

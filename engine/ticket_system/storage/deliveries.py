@@ -11,13 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ticket_system.billing.deliveries import STUCK, SUPERSEDED, TO_SEND, Delivery, State, identifier
-from ticket_system.billing.usage import INVOICE_ITEM, ITEMS
+from ticket_system.billing.usage import INVOICE_ITEM, ITEMS, METERED, Window
 from ticket_system.storage.billing_tables import customers, usage_batches, usage_deliveries, usage_lanes
 from ticket_system.storage.tables import named, one_of
 
 _COLUMNS = [usage_deliveries.c[field.name] for field in fields(Delivery)]
 _STATES = [field.name for field in fields(Delivery) if field.name not in {"id", "batch_id", "generation", "identifier"}]
-_OPEN = sa.not_(one_of(usage_deliveries.c.state, SUPERSEDED))
+# What a minute belongs to, in the words of the index.
+_HAS_MINUTE = (
+    usage_deliveries.c.route == named(METERED),
+    sa.not_(one_of(usage_deliveries.c.state, SUPERSEDED)),
+)
 
 
 class Lane(NamedTuple):
@@ -167,9 +171,20 @@ def counted_in(connection: sa.Connection, lane_id: int, start: datetime, end: da
         usage_deliveries.c.event_at >= start,
         usage_deliveries.c.event_at < end,
         usage_deliveries.c.quantity != 0,
-        _OPEN,
+        *_HAS_MINUTE,
     )
     return _read(connection, _rows().where(*mine).order_by(usage_deliveries.c.event_at))
+
+
+def taken(connection: sa.Connection, lane_id: int, window: Window) -> set[datetime]:
+    """Return the minutes of a window that belong to deliveries of a lane."""
+    mine = (
+        usage_deliveries.c.lane_id == lane_id,
+        usage_deliveries.c.event_at >= window.start,
+        usage_deliveries.c.event_at < window.end,
+        *_HAS_MINUTE,
+    )
+    return set(connection.scalars(sa.select(usage_deliveries.c.event_at).where(*mine)))
 
 
 def save(connection: sa.Connection, before: Delivery, after: Delivery) -> bool:
@@ -184,13 +199,15 @@ def save(connection: sa.Connection, before: Delivery, after: Delivery) -> bool:
     return connection.execute(mine.values(**values)).rowcount == 1
 
 
-def add_generation(connection: sa.Connection, row: Row, now: datetime, *, lane_id: int | None = None) -> str:
+def add_generation(
+    connection: sa.Connection, row: Row, now: datetime, *, lane_id: int | None = None, event_at: datetime | None = None
+) -> str:
     """Have a batch sent once more, under a new identifier; the generation before is over. Returns the identifier."""
     before = row.delivery
     name = identifier(before.batch_id, before.generation + 1)
     values = {
         "batch_id": before.batch_id, "lane_id": lane_id or row.lane.id, "generation": before.generation + 1,
-        "identifier": name, "event_at": before.event_at, "route": before.route, "quantity": before.quantity,
+        "identifier": name, "event_at": event_at or before.event_at, "route": before.route, "quantity": before.quantity,
         "state": State.SEALED, "next_attempt_at": now,
     }  # fmt: skip
     connection.execute(sa.insert(usage_deliveries).values(values))
@@ -270,7 +287,10 @@ def sums(connection: sa.Connection) -> list[Sum]:
 def surpluses(connection: sa.Connection) -> list[tuple[Lane, int]]:
     """Return lanes where something was counted that nobody sent."""
     query = sa.select(*[usage_lanes.c[name] for name in Lane._fields], usage_lanes.c.surplus)
-    return [(Lane(*row[:-1]), row[-1]) for row in connection.execute(query.where(usage_lanes.c.surplus != 0))]
+    return [
+        (Lane(*row[:-1]), row[-1])
+        for row in connection.execute(query.where(usage_lanes.c.surplus != sa.literal_column("0")))
+    ]
 
 
 def release_backoff(connection: sa.Connection, now: datetime) -> int:

@@ -97,6 +97,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="usage_lanes_pk"),
         sa.UniqueConstraint("livemode", "stripe_customer", "event_name", name="usage_lanes_once"),
     )
+    op.create_index("usage_lanes_surplus", "usage_lanes", ["id"], **where("surplus <> 0"))
     op.create_index("usage_lanes_to_compare", "usage_lanes", ["compare_at"], **where("compare_at IS NOT NULL"))
     op.create_table(
         "billing_periods",
@@ -214,7 +215,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="usage_facts_pk"),
         sa.UniqueConstraint("key", name="usage_facts_key_unique"),
     )
-    op.create_index("usage_facts_of_batch", "usage_facts", ["batch_id"])
+    op.create_index("usage_facts_of_batch", "usage_facts", ["batch_id"], **where("batch_id IS NOT NULL"))
     op.create_index("usage_facts_of_ticket", "usage_facts", ["ticket_id"])
     op.create_index(
         "usage_facts_unsealed",
