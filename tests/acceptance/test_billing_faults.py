@@ -264,7 +264,7 @@ def test_what_expired_is_carried_to_the_next_invoice(till: Till) -> None:
     till.opens(3, at=till.now - 40 * DAY)
     till.works(HOUR)
     [row] = till.deliveries("expired")
-    assert settlements.carry(till.database, row["id"], actor="lead") == 120
+    assert settlements.carry(till.database, till.system.rules, row["id"], actor="lead") == 120
     till.works(HOUR)
     [item] = till.double.journal.invoice_items
     assert (item.amount, item.currency) == (120, "eur")
@@ -330,7 +330,7 @@ def test_usage_after_the_invoice_is_final_is_shown_and_carried(till: Till) -> No
     assert till.states() == ["expired"]
     assert till.double.journal.unbilled == []
     till.balances(waiting=3)
-    settlements.carry(till.database, till.deliveries()[0]["id"], actor="lead")
+    settlements.carry(till.database, till.system.rules, till.deliveries()[0]["id"], actor="lead")
     till.works(HOUR)
     assert [item.amount for item in till.double.journal.invoice_items] == [120]
 

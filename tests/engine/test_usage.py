@@ -213,7 +213,7 @@ def test_what_is_there_is_accepted(answer: Answer, by: str, *, again: bool) -> N
         (Answer.FAILED, 1, 0),
         (Answer.THROTTLED, 0, 0),
         (Answer.LOCKED, 1, 1),
-        (Answer.TOO_EARLY, 0, 0),
+        (Answer.TOO_EARLY, 1, 1),
     ),
 )
 def test_the_key_is_changed_where_it_would_repeat_a_failure(
