@@ -131,7 +131,8 @@ def place(destination: str, person: str | None, mail_to: str | None) -> str | No
         address = _address(destination, person, mail_to)
     except Rejected:
         return None
-    return address and f"{MAIL}:{address}"
+    # The desk by its role: its address is the operator's affair, and may be one that no ticket could name.
+    return _DESK if address == mail_to else address and f"{MAIL}:{address}"
 
 
 _ASSIGNEE, _DESK, _REQUESTER = (f"{MAIL}:{role}" for role in ("assignee", "desk", "requester"))

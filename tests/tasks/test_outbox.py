@@ -260,6 +260,15 @@ def test_more_alarms_to_one_recipient_than_the_rules_allow_are_one_message(
     assert deliver_outbox(late).found == 0
 
 
+def test_a_storm_reaches_a_desk_whose_address_has_no_dot(late: Toolbox, mailer: KeepingMailer) -> None:
+    """What the operator calls the desk's address is one, even where a ticket's assignee would not be."""
+    put(late, "mail:desk", 4)
+    here = replace(capped(late, 5), mail_to="desk@localhost")
+    assert deliver_outbox(here).sent == 1
+    assert [letter.to for letter in mailer.letters] == ["desk@localhost"]
+    assert states(late) == {"sent": 1, "bundled": 7}
+
+
 def test_as_many_as_the_rules_allow_go_out_one_by_one(late: Toolbox, mailer: KeepingMailer) -> None:
     assert deliver_outbox(capped(late, 3)).sent == 3
     assert states(late) == {"sent": 3}
