@@ -60,7 +60,9 @@ def ticket_worker(
 def worker(
     queues: Annotated[
         str | None,
-        typer.Option(metavar="NAME,…", help="Work on these queues only: clock, desk. Default: one process for each."),
+        typer.Option(
+            metavar="NAME,…", help="Work on these queues only: clock, desk, money. Default: one process for each."
+        ),
     ] = None,
     concurrency: Concurrency = None,
 ) -> None:
