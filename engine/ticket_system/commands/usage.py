@@ -65,9 +65,7 @@ def list_usage(
         say("No usage waits for a person." if state is None else "No usage is in such a state.")
     else:
         columns = ("number", "state", "customer", "what", "quantity", "at stake", "of", "error")
-        table(
-            columns, [(str(row.delivery.id), *_cells(row), at(row.batch.window_start, zone), _why(row)) for row in rows]
-        )
+        table(columns, [(*_cells(row), at(row.batch.window_start, zone), _why(row)) for row in rows])
     if ledger.rows:
         say("", "Not billed yet:")
         now = datetime.now(UTC)
