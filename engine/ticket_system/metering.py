@@ -108,7 +108,9 @@ class Metering:
 
     def _critical(self, ticket_id: str, customer: str, now: datetime, counted: Sequence[Fact]) -> None:
         mine = [one for one in counted if one.kind == CRITICAL_TICKET]
-        if any(one.forgiven_at is None for one in mine):
+        # A downgrade forgives this alone; where the opening was forgiven, the ticket costs nothing.
+        costs_nothing = any(one.kind == TICKET_OPENED and one.forgiven_at is not None for one in counted)
+        if costs_nothing or any(one.forgiven_at is None for one in mine):
             return
         known = customers.known(self.connection, [customer]).get(customer)
         route = known.critical if known else None

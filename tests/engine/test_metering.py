@@ -142,6 +142,27 @@ def test_a_downgrade_before_sealing_is_void_and_after_it_a_credit(till: Till) ->
     assert [row.delivery.quantity for row in till.rows() if row.batch.kind == CRITICAL] == [1, -1]
 
 
+@pytest.mark.parametrize("way", ("by hand", "a scan", "another customer"))
+def test_a_ticket_that_costs_nothing_costs_nothing_when_it_rises(till: Till, way: str) -> None:
+    till.promises(policies=[quick(Level(raise_priority=True))])
+    till.links("umbrella", "cus_B")
+    till.opens(priority=2, tags=["quick"])
+    till.forgives(hours=0.1)
+    match way:
+        case "by hand":
+            till.does("set_priority", "t", 1, hours=0.5)
+        case "a scan":
+            monitor.scan_breaches(till.database, now=at(1.01))
+        case _:
+            till.does("set_priority", "t", 1, hours=0.5)
+            till.does("reclassify", "t", customer=None, hours=0.6)
+            till.does("reclassify", "t", customer="umbrella", hours=0.7)
+    ticket = till.system.get_ticket("t")
+    assert ticket is not None
+    assert ticket.priority == 1
+    assert till.causes() == [f"{OPENED}/t/1 void"]
+
+
 @pytest.mark.parametrize("way", ("waived", "merged"))
 @pytest.mark.parametrize(("come", "credits"), (("unsealed", 0), ("sealed", 2), ("sent", 2)))
 def test_a_ticket_that_costs_nothing_is_taken_back_once(till: Till, way: str, come: str, credits: int) -> None:  # noqa: A002 - what they are

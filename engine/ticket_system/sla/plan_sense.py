@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ticket_system.billing.usage import INVOICE_ITEM
+from ticket_system.billing.usage import INVOICE_ITEM, ITEMS
 from ticket_system.errors import shown
 from ticket_system.sla.clocks import RESOLUTION
 from ticket_system.sla.plans import DEFAULT_BILLING, FREE, FREE_HOURS, Billing, Plan
@@ -62,6 +62,15 @@ def of_plans(form: FileForm, plans: dict[str, Plan], policies: list[Policy]) -> 
             yield Problem(("plans", name, "hours"), "a policy says what this plan is promised; expected one of the two")
         if one.critical == INVOICE_ITEM and not form.billing.amounts.get("critical_ticket"):
             yield Problem(("plans", name, "critical"), "an invoice item needs `critical_ticket` in [billing.amounts]")
+    yield from _of_meters(form)
     added = policies_of(plans, policies)
     if added and all(one.rank != added[0].rank + 1 for one in policies if one.match == Match()):
         yield Problem(("plans",), "the policy for all has rank 0; expected a higher one, so that plans come before it")
+
+
+def _of_meters(form: FileForm) -> Iterator[Problem]:
+    """Find meters that are called what invoices are called in the ledger."""
+    for kind, meter in form.billing.meters.items():
+        if meter == ITEMS:
+            said = f"{shown(meter)} stands for invoices; expected the event name of a meter"
+            yield Problem(("billing", "meters", kind), said)

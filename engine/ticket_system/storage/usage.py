@@ -119,6 +119,8 @@ def critical_facts(up: Any, now: sa.ColumnElement[datetime]) -> tuple[list[str],
     mine = (earlier.c.ticket_id == tickets.c.id, earlier.c.kind == named(CRITICAL_TICKET), earlier.c.quantity > 0)
     times = sa.select(sa.func.count()).select_from(earlier).where(*mine).correlate(tickets).scalar_subquery()
     counted = sa.exists().where(*mine, earlier.c.forgiven_at.is_(None)).correlate(tickets)
+    opening = (earlier.c.ticket_id == tickets.c.id, earlier.c.kind == named(TICKET_OPENED), earlier.c.quantity > 0)
+    costs_nothing = sa.exists().where(*opening, earlier.c.forgiven_at.is_not(None)).correlate(tickets)
     route = sa.select(customers.c.critical).where(customers.c.name == tickets.c.customer).correlate(tickets)
     values: dict[str, sa.ColumnElement[Any]] = {
         "key": named(f"{CRITICAL_TICKET}/") + tickets.c.id + named("/") + sa.cast(times + 1, sa.Text),
@@ -138,6 +140,7 @@ def critical_facts(up: Any, now: sa.ColumnElement[datetime]) -> tuple[list[str],
             tickets.c.priority > 1,
             tickets.c.priority - up.c.by <= 1,
             sa.not_(counted),
+            sa.not_(costs_nothing),
         )
     )
     return list(values), rows
