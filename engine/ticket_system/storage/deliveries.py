@@ -243,6 +243,9 @@ def listed(
 ) -> list[Row]:
     """Return deliveries in these states, oldest first."""
     query = _rows().where(one_of(usage_deliveries.c.state, tuple(states)))
+    if set(states) <= set(STUCK):
+        # Said once more, in the words of the index: SQLite sees no part of a whole in it.
+        query = query.where(one_of(usage_deliveries.c.state, STUCK))
     if customer is not None:
         query = query.where(usage_batches.c.customer == customer)
     if livemode is not None:
@@ -295,13 +298,10 @@ def surpluses(connection: sa.Connection) -> list[tuple[Lane, int]]:
 
 def release_backoff(connection: sa.Connection, now: datetime) -> int:
     """Have everything that waits for another attempt tried now, where nothing is under way; returns how many."""
-    free = sa.select(usage_lanes.c.id).where(
-        sa.or_(usage_lanes.c.lease_until.is_(None), usage_lanes.c.lease_until <= now)
-    )
-    waiting = sa.update(usage_deliveries).where(
-        one_of(usage_deliveries.c.state, TO_SEND), usage_deliveries.c.next_attempt_at > now
-    )
-    return connection.execute(waiting.where(usage_deliveries.c.lane_id.in_(free)).values(next_attempt_at=now)).rowcount
+    is_held = sa.exists().where(usage_lanes.c.id == usage_deliveries.c.lane_id, usage_lanes.c.lease_until > now)
+    waiting = (one_of(usage_deliveries.c.state, TO_SEND), usage_deliveries.c.next_attempt_at > now)
+    hurried = sa.update(usage_deliveries).where(*waiting, sa.not_(is_held)).values(next_attempt_at=now)
+    return connection.execute(hurried).rowcount
 
 
 def _rows() -> sa.Select[Any]:

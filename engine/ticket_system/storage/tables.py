@@ -260,7 +260,9 @@ def named(value: str) -> sa.ColumnElement[str]:
 
 
 def one_of(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
-    """Say "is one of" such constants, for the same reason."""
+    """Say "is one of" such constants, for the same reason; of a single one that it is that."""
+    if len(values) == 1:
+        return column == named(values[0])
     return column.in_([named(value) for value in values])
 
 
