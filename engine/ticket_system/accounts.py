@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from ticket_system.billing.deliveries import STUCK, TO_SEND, State, replaced
+from ticket_system.billing.course import replaced
+from ticket_system.billing.deliveries import STUCK, TO_SEND, State
 from ticket_system.billing.subscriptions import PAST_DUE, Subscription, newest, that_counts
 from ticket_system.billing.usage import METERED, Route, Window, mode, stamp
 from ticket_system.changes import Changes

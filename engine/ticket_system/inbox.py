@@ -11,7 +11,8 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from ticket_system.billing.deliveries import COUNTED, State, thrown_away
+from ticket_system.billing.course import thrown_away
+from ticket_system.billing.deliveries import COUNTED, State
 from ticket_system.storage import customers, deliveries
 from ticket_system.storage.customers import InboxEvent, Waiting
 from ticket_system.storage.database import Database, moment

@@ -2,7 +2,7 @@
 
 Nothing here talks to anybody. A caller takes a lane, has its intent committed by `begin`, makes the call with no
 transaction open, and has the outcome committed by `settle`. Whatever is killed in between is taken up again: the same
-delivery, under the same identifier. What each step means stands in `billing.deliveries`.
+delivery, under the same identifier. What each step means stands in `billing.course`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ticket_system.billing import deliveries as course
+from ticket_system.billing import course
 from ticket_system.billing.deliveries import TO_SEND, Delivery, Said, State
 from ticket_system.billing.usage import HOUR, INVOICE_ITEM, ITEMS, SEAL_AFTER, Window, batch_id, mode, stamp, windows
 from ticket_system.rulebook import Rulebook

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ticket_system.billing import deliveries as course
+from ticket_system.billing import course
 from ticket_system.billing.deliveries import COUNTED, STUCK, Delivery, State
 from ticket_system.billing.usage import HOUR, MINUTE, Window, hour_of, minute_of
 from ticket_system.storage import deliveries

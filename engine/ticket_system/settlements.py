@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ticket_system.accounts import renew
-from ticket_system.billing import deliveries as course
+from ticket_system.billing import course
 from ticket_system.billing.deliveries import STUCK, TO_SEND, State
 from ticket_system.billing.money import money
 from ticket_system.billing.usage import INVOICE_ITEM, ITEMS, batch_id

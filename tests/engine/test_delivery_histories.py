@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from ticket_system.billing import deliveries as course
+from ticket_system.billing import course, deliveries
 from ticket_system.billing.deliveries import COUNTED, Answer, Delivery, Said, State
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ class Other:
 def a_delivery(number: int, quantity: int, now: datetime) -> Delivery:
     batch = f"b{number}"
     return Delivery(
-        number, batch, 1, course.identifier(batch, 1), "metered", quantity, now - HOUR, next_attempt_at=now
+        number, batch, 1, deliveries.identifier(batch, 1), "metered", quantity, now - HOUR, next_attempt_at=now
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def lives(seed: int) -> str:
         if one.state == State.UNKNOWN:
             one = course.observed(one, other.counts(one.batch_id, now), now)
             if one.state == State.ABSENT:
-                name = course.identifier(one.batch_id, one.generation + 1)
+                name = deliveries.identifier(one.batch_id, one.generation + 1)
                 one = replace(a_delivery(seed, one.quantity, now), generation=one.generation + 1, identifier=name)
             continue
         fault = "none" if now > START + trouble else rng.choices(list(FAULTS), list(FAULTS.values()))[0]

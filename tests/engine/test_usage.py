@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ticket_system.billing import deliveries as course
+from ticket_system.billing import course, deliveries
 from ticket_system.billing.deliveries import Answer, Delivery, Said, State
 from ticket_system.billing.money import money
 from ticket_system.billing.usage import (
@@ -129,8 +129,8 @@ def test_a_batch_is_named_by_what_it_is() -> None:
         batch_id(here, "test", "acme", "tickets_opened", NOON.isoformat(), "1"),
     }
     assert len(others | {name}) == 4
-    assert course.identifier(name, 12) == f"tickets:{name}:g12"
-    assert len(course.identifier(name, 12)) <= 100
+    assert deliveries.identifier(name, 12) == f"tickets:{name}:g12"
+    assert len(deliveries.identifier(name, 12)) <= 100
     assert (mode(True), mode(False)) == ("live", "test")
 
 

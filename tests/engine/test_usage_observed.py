@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ticket_system.billing import deliveries as course
+from ticket_system.billing import course, deliveries
 from ticket_system.billing.deliveries import Delivery, State
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -125,11 +125,11 @@ def test_waits_double_up_to_an_hour_and_are_spread() -> None:
 @pytest.mark.parametrize(("asked", "waits"), ((0, 30), (45, 45), (10**9, 3600)))
 def test_who_is_told_to_wait_waits_so_long_and_no_longer_than_an_hour(asked: float, waits: float) -> None:
     one = standing(State.SENDING, attempts=1, first_attempt_at=NOON, last_attempt_at=NOON)
-    said = course.Said(course.Answer.THROTTLED, wait_seconds=asked)
+    said = deliveries.Said(deliveries.Answer.THROTTLED, wait_seconds=asked)
     assert course.answered(one, said, NOON, 1.0).next_attempt_at == NOON + timedelta(seconds=waits)
 
 
 def test_every_state_has_its_place() -> None:
-    over = {*course.SUPERSEDED, State.VOIDED, State.CARRIED, State.RESOLVED}
-    places = [*course.TO_SEND, State.UNKNOWN, *course.COUNTED, *course.STUCK, *over]
+    over = {*deliveries.SUPERSEDED, State.VOIDED, State.CARRIED, State.RESOLVED}
+    places = [*deliveries.TO_SEND, State.UNKNOWN, *deliveries.COUNTED, *deliveries.STUCK, *over]
     assert sorted(places) == sorted(State)

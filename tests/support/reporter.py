@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from ticket_system import ledger
-from ticket_system.billing import deliveries
+from ticket_system.billing import course
 from ticket_tasks import usage
 from ticket_worker.billing.meter import StripeMeter
 from ticket_worker.lifecycle import build_toolbox
@@ -49,13 +49,13 @@ def arm(point: str) -> None:
         case 1:
             usage._seal = and_die(usage._seal)
         case 2:
-            deliveries.begun = and_die(deliveries.begun)
+            course.begun = and_die(course.begun)
         case 3:
             StripeMeter.send = die  # type: ignore[method-assign]
         case 4:
             StripeMeter.send = and_die(StripeMeter.send)  # type: ignore[method-assign]
         case 5:
-            deliveries.answered = and_die(deliveries.answered)
+            course.answered = and_die(course.answered)
         case _:
             ledger.settle = and_die(ledger.settle)
 
