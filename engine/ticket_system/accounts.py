@@ -23,7 +23,7 @@ from ticket_system.changes import Changes
 from ticket_system.errors import BillingError
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.plans import FREE, FREE_HOURS, Plan, bought
-from ticket_system.storage import customers, deliveries, tickets
+from ticket_system.storage import customers, deliveries, lanes, tickets
 from ticket_system.storage.customers import Customer
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.deliveries import Row
@@ -100,7 +100,7 @@ def renew(connection: sa.Connection, row: Row, now: datetime, stripe_customer: s
     ended = row.delivery
     if not deliveries.save(connection, ended, replaced(ended)):
         return False
-    lane_id = deliveries.lane(connection, stripe_customer, row.lane.event_name, livemode=row.lane.livemode)
+    lane_id = lanes.lane(connection, stripe_customer, row.lane.event_name, livemode=row.lane.livemode)
     event_at = ended.event_at
     if lane_id != row.lane.id and not row.is_item:
         window = Window(row.batch.window_start, row.batch.window_end)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ticket_system.billing.course import thrown_away
 from ticket_system.billing.deliveries import COUNTED, State
-from ticket_system.storage import customers, deliveries
+from ticket_system.storage import customers, deliveries, lanes
 from ticket_system.storage.customers import InboxEvent, Waiting
 from ticket_system.storage.database import Database, moment
 from ticket_system.tickets import storable
@@ -79,7 +79,7 @@ def handle(database: Database, event: InboxEvent, effects: Effects, *, now: date
                 if row is not None and row.delivery.state in {*COUNTED, State.UNKNOWN}:
                     deliveries.save(connection, row.delivery, thrown_away(row.delivery, why))
             # The samples are not all there are: what is counted tells which others are missing.
-            deliveries.compare_meter(connection, effects.refusal.event_name, at, livemode=event.livemode)
+            lanes.compare_meter(connection, effects.refusal.event_name, at, livemode=event.livemode)
         customers.settle_event(connection, event.id, "handled", at)
 
 

@@ -21,9 +21,10 @@ from ticket_system.billing.deliveries import TO_SEND, Delivery, Said, State
 from ticket_system.billing.usage import HOUR, INVOICE_ITEM, ITEMS, SEAL_AFTER, Window, batch_id, mode, stamp, windows
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.plans import Billing
-from ticket_system.storage import customers, deliveries, outbox, usage
+from ticket_system.storage import customers, deliveries, lanes, outbox, usage
 from ticket_system.storage.database import Database, moment
-from ticket_system.storage.deliveries import Batch, Lane, Row, Sum
+from ticket_system.storage.deliveries import Batch, Row, Sum
+from ticket_system.storage.lanes import Lane
 from ticket_system.storage.usage import Fact, Group
 from ticket_system.tickets import storable
 
@@ -150,7 +151,7 @@ class _Sealing:
     def _lane(self, stripe_customer: str, event_name: str) -> int:
         key = (stripe_customer, event_name)
         if key not in self._lanes:
-            self._lanes[key] = deliveries.lane(self.connection, *key, livemode=self.livemode)
+            self._lanes[key] = lanes.lane(self.connection, *key, livemode=self.livemode)
         return self._lanes[key]
 
 
@@ -161,7 +162,7 @@ def claim(database: Database, *, livemode: bool, limit: int = 50, now: datetime 
     """Take a lane by which something is to be sent and nothing is under way; None: there is none."""
     with database.write() as connection:
         at, holder = now or moment(connection), str(uuid.uuid4())
-        lane = deliveries.claim_lane(connection, at, livemode=livemode, holder=holder, until=at + LEASE)
+        lane = lanes.claim(connection, at, livemode=livemode, holder=holder, until=at + LEASE)
         return lane and Held(lane, holder, deliveries.due_in_lane(connection, lane.id, at, limit))
 
 
@@ -169,7 +170,7 @@ def begin(database: Database, held: Held, row: Row, *, now: datetime | None = No
     """Commit that a delivery is about to be sent. None: it must not be; it has changed, ended, or is not ours."""
     with database.write() as connection:
         at = now or moment(connection)
-        if not deliveries.hold_lane(connection, held.lane.id, holder=held.holder, until=at + LEASE):
+        if not lanes.hold(connection, held.lane.id, holder=held.holder, until=at + LEASE):
             return None
         begun = course.too_late(row.delivery, at) if row.is_final else course.begun(row.delivery, at, LEASE)
         saved = deliveries.save(connection, row.delivery, begun)
@@ -188,7 +189,7 @@ def settle(
             found = deliveries.get(connection, begun.id)
             return found.delivery if found else begun
         if after.state == State.ACCEPTED and not row.is_item:
-            deliveries.compare_soon(connection, row.lane.id, at + HOUR)
+            lanes.compare_soon(connection, row.lane.id, at + HOUR)
         return after
 
 
@@ -203,7 +204,7 @@ def adopt(database: Database, row: Row, made: Sequence[str], *, now: datetime | 
 def release(database: Database, held: Held) -> None:
     """Give a lane back."""
     with database.write() as connection:
-        deliveries.hold_lane(connection, held.lane.id, holder=held.holder, until=None)
+        lanes.hold(connection, held.lane.id, holder=held.holder, until=None)
 
 
 def rests(database: Database, channel: str) -> bool:

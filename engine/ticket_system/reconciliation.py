@@ -15,9 +15,10 @@ import sqlalchemy as sa
 from ticket_system.billing import course
 from ticket_system.billing.deliveries import COUNTED, STUCK, Delivery, State
 from ticket_system.billing.usage import HOUR, MINUTE, Window, hour_of, minute_of
-from ticket_system.storage import deliveries
+from ticket_system.storage import deliveries, lanes
 from ticket_system.storage.database import Database, moment
-from ticket_system.storage.deliveries import Lane, Row
+from ticket_system.storage.deliveries import Row
+from ticket_system.storage.lanes import Lane
 
 __all__ = ["Lane", "Row"]
 
@@ -83,7 +84,7 @@ def to_compare(database: Database, *, livemode: bool, limit: int = 20, now: date
     with database.read() as connection:
         at = now or moment(connection)
         found = []
-        for lane, deep_at in deliveries.lanes_to_compare(connection, at, limit, livemode=livemode):
+        for lane, deep_at in lanes.to_compare(connection, at, limit, livemode=livemode):
             is_deep = deep_at is None or at - deep_at >= timedelta(days=1)
             span = Window(hour_of(at - (DEEP if is_deep else OFTEN)), hour_of(at))
             found.append(Comparison(lane, span, deliveries.counted_in(connection, lane.id, *span)))
@@ -136,9 +137,7 @@ def compare(
             if after.state != row.delivery.state and after.state in STUCK:
                 found.append(Difference(row, row.delivery.state, after))
         surplus, is_deep = _surplus(one, totals, minutes), one.span.end - one.span.start > OFTEN
-        deliveries.compare(
-            connection, one.lane.id, _next_turn(one, at), surplus=surplus, deep_at=at if is_deep else None
-        )
+        lanes.compare(connection, one.lane.id, _next_turn(one, at), surplus=surplus, deep_at=at if is_deep else None)
         return Compared(found, surplus)
 
 
@@ -170,5 +169,5 @@ def _keep(connection: sa.Connection, row: Row, after: Delivery, at: datetime) ->
     if after.state == State.ABSENT:
         deliveries.add_generation(connection, row, at)
     if after.state == State.ACCEPTED:
-        deliveries.compare_soon(connection, row.lane.id, at + HOUR)
+        lanes.compare_soon(connection, row.lane.id, at + HOUR)
     return after

@@ -16,7 +16,7 @@ from ticket_system.billing.money import money
 from ticket_system.billing.usage import INVOICE_ITEM, ITEMS, batch_id
 from ticket_system.errors import BillingError
 from ticket_system.rulebook import Rulebook
-from ticket_system.storage import customers, deliveries, usage
+from ticket_system.storage import customers, deliveries, lanes, usage
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.deliveries import Row
 from ticket_system.tickets import check_name
@@ -103,7 +103,7 @@ def carry(database: Database, rules: Rulebook, delivery_id: int, *, actor: str, 
             raise BillingError(f"nobody said what one {batch.kind} costs: set it in [billing.amounts] of sla.toml")
         deliveries.save(connection, one, course.carried(one))
         account = customers.known(connection, [batch.customer])[batch.customer]
-        lane_id = deliveries.lane(connection, account.stripe_customer, ITEMS, livemode=row.lane.livemode)
+        lane_id = lanes.lane(connection, account.stripe_customer, ITEMS, livemode=row.lane.livemode)
         item = batch._asdict() | {
             "id": batch_id(usage.installation(connection), "carried", batch.id), "route": INVOICE_ITEM,
             "event_name": ITEMS, "seq": 0, "quantity": one.quantity, "charges": f"carried/{batch.id}", "sealed_at": at,
@@ -160,7 +160,7 @@ def outstanding(database: Database) -> Outstanding:
             rows.append(Sum(f"unsealed {kind} of {name}", number, "", oldest, hint))
         surplus = [
             {"stripe_customer": lane.stripe_customer, "event_name": lane.event_name, "quantity": number}
-            for lane, number in deliveries.surpluses(connection)
+            for lane, number in lanes.surpluses(connection)
         ]
         return Outstanding(rows, surplus, customers.dead_events(connection))
 

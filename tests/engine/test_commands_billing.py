@@ -15,7 +15,7 @@ from ticket_system.__main__ import main
 from ticket_system.billing.deliveries import Answer, Said
 from ticket_system.inbox import InboxEvent
 from ticket_system.sla.plans import Plan
-from ticket_system.storage import deliveries
+from ticket_system.storage import lanes
 
 Run: TypeAlias = Callable[..., tuple[int, str, str]]
 #: This moment, in hours after Monday nine: the command knows no other.
@@ -108,7 +108,7 @@ def test_what_is_stuck_is_listed_with_why_and_what_is_at_stake(linked: Till, run
 def test_what_is_counted_too_much_and_events_that_were_given_up_are_said(linked: Till, run: Run) -> None:
     delivered(linked, ACCEPTED)
     with linked.database.write() as connection:
-        deliveries.compare(connection, linked.row().lane.id, None, surplus=7, deep_at=None)
+        lanes.compare(connection, linked.row().lane.id, None, surplus=7, deep_at=None)
     event = InboxEvent("evt_1", "snapshot", "t", livemode=False, body="{}")
     inbox.receive(linked.database, event, now=at(NOW - 1))
     [one] = inbox.waiting(linked.database, livemode=False, now=at(NOW))

@@ -11,7 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ticket_system.billing.usage import CRITICAL_TICKET, TICKET_OPENED
 from ticket_system.sla.alarms import ESCALATED
+from ticket_system.storage.billing_tables import customers, usage_facts
 from ticket_system.storage.outbox import GROUP, MAIL
 from ticket_system.storage.tables import Instant, alarms, clocks, named, step_notices, steps, tickets
 
@@ -223,6 +225,42 @@ def remarks(told: Any, now: sa.ColumnElement[datetime]) -> dict[str, Any]:
         "is_internal": sa.true(),
         "created_at": now,
     }
+
+
+def critical_facts(up: Any, now: sa.ColumnElement[datetime]) -> tuple[list[str], sa.Select[Any]]:
+    """Select what a sweep writes down for tickets that it raises to critical; before it raises them.
+
+    `up` has their ids, and by how many steps they rise.
+    """
+    earlier = usage_facts.alias("earlier")
+    mine = (earlier.c.ticket_id == tickets.c.id, earlier.c.kind == named(CRITICAL_TICKET), earlier.c.quantity > 0)
+    times = sa.select(sa.func.count()).select_from(earlier).where(*mine).correlate(tickets).scalar_subquery()
+    counted = sa.exists().where(*mine, earlier.c.forgiven_at.is_(None)).correlate(tickets)
+    opening = (earlier.c.ticket_id == tickets.c.id, earlier.c.kind == named(TICKET_OPENED), earlier.c.quantity > 0)
+    costs_nothing = sa.exists().where(*opening, earlier.c.forgiven_at.is_not(None)).correlate(tickets)
+    route = sa.select(customers.c.critical).where(customers.c.name == tickets.c.customer).correlate(tickets)
+    values: dict[str, sa.ColumnElement[Any]] = {
+        "key": named(f"{CRITICAL_TICKET}/") + tickets.c.id + named("/") + sa.cast(times + 1, sa.Text),
+        "kind": named(CRITICAL_TICKET),
+        "ticket_id": tickets.c.id,
+        "customer": tickets.c.customer,
+        "occurred_at": now,
+        "recorded_at": now,
+        "quantity": sa.literal_column("1", sa.Integer),
+        "route": route.scalar_subquery(),
+    }
+    rows = (
+        sa.select(*values.values())
+        .join_from(up, tickets, tickets.c.id == up.c.ticket_id)
+        .where(
+            tickets.c.customer.is_not(None),
+            tickets.c.priority > 1,
+            tickets.c.priority - up.c.by <= 1,
+            sa.not_(counted),
+            sa.not_(costs_nothing),
+        )
+    )
+    return list(values), rows
 
 
 def insert(dialect: ModuleType, table: sa.Table, values: dict[str, Any], rows: sa.FromClause, *where: Any) -> Any:

@@ -21,7 +21,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ticket_system.storage import sweep_parts as parts
-from ticket_system.storage import usage
 from ticket_system.storage.billing_tables import usage_facts
 from ticket_system.storage.tables import (
     Instant,
@@ -141,7 +140,7 @@ def _at_once(limit: int | None, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
     # Every part sees the tickets as they were before the statement.
     critical = (
         postgresql.insert(usage_facts)
-        .from_select(*usage.critical_facts(up, now))
+        .from_select(*parts.critical_facts(up, now))
         .on_conflict_do_nothing(index_elements=[usage_facts.c.key])
     )
     return _summary(due, ready, now).add_cte(
@@ -241,7 +240,7 @@ def _steps_in_turn() -> Iterator[sa.Executable]:
     # Before they are raised: afterwards nobody sees which of them became critical.
     yield (
         sqlite.insert(usage_facts)
-        .from_select(*usage.critical_facts(up, parts.now_given))
+        .from_select(*parts.critical_facts(up, parts.now_given))
         .on_conflict_do_nothing(index_elements=[usage_facts.c.key])
     )
     yield (

@@ -12,7 +12,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ticket_system.billing.deliveries import SUPERSEDED, State, identifier
 from ticket_system.billing.usage import (
-    CRITICAL_TICKET,
     INVOICE_ITEM,
     METERED,
     SEAL_AFTER,
@@ -31,7 +30,7 @@ from ticket_system.storage.billing_tables import (
     usage_deliveries,
     usage_facts,
 )
-from ticket_system.storage.tables import Instant, named, tickets
+from ticket_system.storage.tables import Instant, named
 
 _unsealed = sa.text(UNSEALED)
 
@@ -108,42 +107,6 @@ def void_batch(connection: sa.Connection, batch_id: str) -> bool:
     )
     gone = sa.update(usage_deliveries).where(*unsent).values(state=State.VOIDED, next_attempt_at=None)
     return connection.execute(gone).rowcount == 1
-
-
-def critical_facts(up: Any, now: sa.ColumnElement[datetime]) -> tuple[list[str], sa.Select[Any]]:
-    """Select what a sweep writes down for tickets that it raises to critical; before it raises them.
-
-    `up` has their ids, and by how many steps they rise.
-    """
-    earlier = usage_facts.alias("earlier")
-    mine = (earlier.c.ticket_id == tickets.c.id, earlier.c.kind == named(CRITICAL_TICKET), earlier.c.quantity > 0)
-    times = sa.select(sa.func.count()).select_from(earlier).where(*mine).correlate(tickets).scalar_subquery()
-    counted = sa.exists().where(*mine, earlier.c.forgiven_at.is_(None)).correlate(tickets)
-    opening = (earlier.c.ticket_id == tickets.c.id, earlier.c.kind == named(TICKET_OPENED), earlier.c.quantity > 0)
-    costs_nothing = sa.exists().where(*opening, earlier.c.forgiven_at.is_not(None)).correlate(tickets)
-    route = sa.select(customers.c.critical).where(customers.c.name == tickets.c.customer).correlate(tickets)
-    values: dict[str, sa.ColumnElement[Any]] = {
-        "key": named(f"{CRITICAL_TICKET}/") + tickets.c.id + named("/") + sa.cast(times + 1, sa.Text),
-        "kind": named(CRITICAL_TICKET),
-        "ticket_id": tickets.c.id,
-        "customer": tickets.c.customer,
-        "occurred_at": now,
-        "recorded_at": now,
-        "quantity": sa.literal_column("1", sa.Integer),
-        "route": route.scalar_subquery(),
-    }
-    rows = (
-        sa.select(*values.values())
-        .join_from(up, tickets, tickets.c.id == up.c.ticket_id)
-        .where(
-            tickets.c.customer.is_not(None),
-            tickets.c.priority > 1,
-            tickets.c.priority - up.c.by <= 1,
-            sa.not_(counted),
-            sa.not_(costs_nothing),
-        )
-    )
-    return list(values), rows
 
 
 # --- batches -------------------------------------------------------------------------------------------------------
