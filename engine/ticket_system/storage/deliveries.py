@@ -243,6 +243,10 @@ def listed(
 ) -> list[Row]:
     """Return deliveries in these states, oldest first."""
     query = _rows().where(one_of(usage_deliveries.c.state, tuple(states)))
+    for indexed in (TO_SEND, STUCK):
+        # In the words of its index; SQLite does not see that some of them are among them.
+        if set(states) <= set(indexed):
+            query = query.where(one_of(usage_deliveries.c.state, indexed))
     if customer is not None:
         query = query.where(usage_batches.c.customer == customer)
     if livemode is not None:
@@ -265,8 +269,9 @@ def sums(connection: sa.Connection) -> list[Sum]:
     """Add up what waits or is stuck, by state and currency. What is done is left out: there is ever more of it."""
     # Spelt out by index: what is to be sent, to be looked for, and stuck.
     columns = [usage_deliveries.c[name] for name in ("id", "batch_id", "state", "quantity")]
-    each = (TO_SEND, (State.UNKNOWN,), STUCK)
-    parts = [sa.select(*columns).where(one_of(usage_deliveries.c.state, states)) for states in each]
+    state = usage_deliveries.c.state
+    each = (one_of(state, TO_SEND), state == named(State.UNKNOWN), one_of(state, STUCK))
+    parts = [sa.select(*columns).where(one) for one in each]
     some = sa.union_all(*parts).subquery("some")
     query = (
         sa.select(
@@ -295,13 +300,11 @@ def surpluses(connection: sa.Connection) -> list[tuple[Lane, int]]:
 
 def release_backoff(connection: sa.Connection, now: datetime) -> int:
     """Have everything that waits for another attempt tried now, where nothing is under way; returns how many."""
-    free = sa.select(usage_lanes.c.id).where(
-        sa.or_(usage_lanes.c.lease_until.is_(None), usage_lanes.c.lease_until <= now)
-    )
+    under_way = sa.exists().where(usage_lanes.c.id == usage_deliveries.c.lane_id, usage_lanes.c.lease_until > now)
     waiting = sa.update(usage_deliveries).where(
-        one_of(usage_deliveries.c.state, TO_SEND), usage_deliveries.c.next_attempt_at > now
+        one_of(usage_deliveries.c.state, TO_SEND), usage_deliveries.c.next_attempt_at > now, sa.not_(under_way)
     )
-    return connection.execute(waiting.where(usage_deliveries.c.lane_id.in_(free)).values(next_attempt_at=now)).rowcount
+    return connection.execute(waiting.values(next_attempt_at=now)).rowcount
 
 
 def _rows() -> sa.Select[Any]:
