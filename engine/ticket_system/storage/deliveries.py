@@ -159,9 +159,10 @@ def listed(
 ) -> list[Row]:
     """Return deliveries in these states, oldest first."""
     query = _rows().where(one_of(usage_deliveries.c.state, tuple(states)))
-    if set(states) <= set(STUCK):
-        # Said once more, in the words of the index: SQLite sees no part of a whole in it.
-        query = query.where(one_of(usage_deliveries.c.state, STUCK))
+    for indexed in (TO_SEND, STUCK):
+        # In the words of its index; SQLite does not see that some of them are among them.
+        if set(states) <= set(indexed):
+            query = query.where(one_of(usage_deliveries.c.state, indexed))
     if customer is not None:
         query = query.where(usage_batches.c.customer == customer)
     if livemode is not None:
@@ -184,8 +185,9 @@ def sums(connection: sa.Connection) -> list[Sum]:
     """Add up what waits or is stuck, by state and currency. What is done is left out: there is ever more of it."""
     # Spelt out by index: what is to be sent, to be looked for, and stuck.
     columns = [usage_deliveries.c[name] for name in ("id", "batch_id", "state", "quantity")]
-    each = (TO_SEND, (State.UNKNOWN,), STUCK)
-    parts = [sa.select(*columns).where(one_of(usage_deliveries.c.state, states)) for states in each]
+    state = usage_deliveries.c.state
+    each = (one_of(state, TO_SEND), state == named(State.UNKNOWN), one_of(state, STUCK))
+    parts = [sa.select(*columns).where(one) for one in each]
     some = sa.union_all(*parts).subquery("some")
     query = (
         sa.select(
