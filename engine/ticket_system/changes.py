@@ -261,6 +261,11 @@ class Changes:
             self.note(ticket.id, now, "forgiven", actor, new=", ".join(forgiven), note=reason)
         return forgiven
 
+    def cancel(self, ticket: Ticket, note: str, now: datetime, *, actor: str = "system") -> None:
+        """End an active ticket that was locked before, wherever it stands in the flow; the note says why."""
+        self._move(ticket, "cancelled", actor, now)
+        self._remark(ticket.id, actor, note, now)
+
     def settle(self, ticket_id: str, *, now: datetime | None = None) -> None:
         """Reach the verdicts that are due by now, and raise the alarms, as a scan would."""
         ticket, now = self.lock(ticket_id, now)

@@ -6,17 +6,25 @@ double that keeps a journal of what it would bill. Where usage is not billed, it
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
 from tests.support.till import CUS_ACME, HOUR, METERS, MINUTE, START, Till, a_till
 from ticket_system import accounts, settlements
+from ticket_system.billing.deliveries import Delivery, Said
 from ticket_system.billing.usage import CRITICAL_TICKET, TICKET_OPENED
+from ticket_system.errors import StorageUnavailable
 from ticket_system.inbox import InboxEvent, receive
+from ticket_system.ledger import Row
 from ticket_system.sla import policy_file
 from ticket_system.storage import billing_tables as tables
+from ticket_worker.billing.meter import StripeMeter
+from ticket_worker.billing.pace import Pace
 
 DAY = timedelta(days=1)
 
@@ -421,6 +429,39 @@ def test_the_last_commit_is_lost_in_a_failover(till: Till) -> None:
     assert till.billed() == 3
     till.works(3 * HOUR)
     till.balances()
+
+
+def test_the_database_goes_away_between_the_call_and_its_outcome(postgres_url: str, postgres_server: str) -> None:
+    """17: the intent is stored, the outcome is not: the same identifier is asked about again."""
+    name = sa.make_url(postgres_url).database
+    server = sa.make_url(postgres_server).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    class Cut(StripeMeter):
+        def send(self, row: Row, begun: Delivery) -> Said:
+            answer = super().send(row, begun)
+            admit(server, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+            admit(server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+            return answer
+
+    with a_till(postgres_url) as till:
+        till.opens(3)
+        till.passes(HOUR + 10 * MINUTE)
+        well = till.toolbox
+        till.toolbox = replace(well, meter=Cut(till.account, Pace(100)))
+        with pytest.raises(StorageUnavailable):
+            till.reports()
+        admit(server, f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+        assert (till.billed(), till.states()) == (3, ["sending"])
+        till.toolbox = well
+        till.works(3 * HOUR)
+        till.balances()
+        assert till.states() == ["verified"]
+
+
+def admit(server: str, statement: str) -> None:
+    """Have the server itself do something."""
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement.encode())
 
 
 # --- 20: invoice items ----------------------------------------------------------------------------------------------
