@@ -112,10 +112,6 @@ def _interval(value: object) -> Hours:
     return Hours.of(opens, closes)
 
 
-def _many(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
 def _weekdays(value: Any) -> Any:
     """Spell out `mon-fri`; what is no weekday stays, to be refused by name."""
     if not isinstance(value, dict):
@@ -194,7 +190,7 @@ class CalendarForm(Form):
     hours: Annotated[WeekForm, BeforeValidator(_weekdays)]
     holidays: HolidaysForm | None = None
     days_off: list[DayOffForm] = []
-    icalendar: Annotated[Names, BeforeValidator(_many)] = []
+    icalendar: Annotated[Names, BeforeValidator(lambda one: one if isinstance(one, list) else [one])] = []
 
 
 class MatchForm(Form):
