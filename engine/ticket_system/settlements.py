@@ -149,7 +149,7 @@ def outstanding(database: Database) -> Outstanding:
             Sum(
                 f"{one.state}",
                 one.quantity,
-                money(one.money, one.currency),
+                money(one.money, one.currency) if one.money else "",
                 one.oldest,
                 _HINTS.get(one.state, ""),
             )
