@@ -50,6 +50,8 @@ class Held(NamedTuple):
     lane: Lane
     holder: str
     rows: list[Row]
+    #: By the database's clock.
+    since: datetime
 
 
 def seal(
@@ -163,7 +165,7 @@ def claim(database: Database, *, livemode: bool, limit: int = 50, now: datetime 
     with database.write() as connection:
         at, holder = now or moment(connection), str(uuid.uuid4())
         lane = lanes.claim(connection, at, livemode=livemode, holder=holder, until=at + LEASE)
-        return lane and Held(lane, holder, deliveries.due_in_lane(connection, lane.id, at, limit))
+        return lane and Held(lane, holder, deliveries.due_in_lane(connection, lane.id, at, limit), at)
 
 
 def begin(database: Database, held: Held, row: Row, *, now: datetime | None = None) -> Delivery | None:
@@ -199,6 +201,16 @@ def adopt(database: Database, row: Row, made: Sequence[str], *, now: datetime | 
         at = now or moment(connection)
         after = course.found_there(row.delivery, made, at)
         return after if deliveries.save(connection, row.delivery, after) else row.delivery
+
+
+def put_off(database: Database, row: Row, why: str, *, now: datetime | None = None) -> None:
+    """Have a delivery tried later, without an attempt: it could not be looked for."""
+    with database.write() as connection:
+        at = now or moment(connection)
+        spread = random.uniform(0.5, 1.0)  # noqa: S311 - a wait, not a secret
+        deliveries.save(
+            connection, row.delivery, course.put_off(row.delivery, storable(why[:_LONGEST_ERROR]), at, spread)
+        )
 
 
 def release(database: Database, held: Held) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from ticket_system import ledger, outbox, reconciliation
+from ticket_system.billing.course import is_to_be_looked_for
 from ticket_system.billing.deliveries import STUCK, Answer, Delivery, State
 from ticket_system.ledger import Held, Row
 from ticket_system.reconciliation import Comparison
@@ -100,7 +101,8 @@ def _send_lane(toolbox: Toolbox, meter: Meter, held: Held, in_time: Callable[[],
         if not in_time():
             break
         meter.take_turn()
-        if (after := _adopted(toolbox, meter, row)) is None:
+        after = _looked_for(toolbox, meter, held, row)
+        if after is None:
             begun = ledger.begin(toolbox.database, held, row)
             if begun is None:
                 continue
@@ -115,16 +117,25 @@ def _send_lane(toolbox: Toolbox, meter: Meter, held: Held, in_time: Callable[[],
     return False
 
 
-def _adopted(toolbox: Toolbox, meter: Meter, row: Row) -> Delivery | None:
-    """Look for an invoice item before it is sent once more: it has no identifier that would keep it from doubling."""
-    if not row.is_item or row.delivery.first_attempt_at is None or not meter.looks:
+def _looked_for(toolbox: Toolbox, meter: Meter, held: Held, row: Row) -> Delivery | None:
+    """Look whether it is there before it is sent, where nothing would keep it from doubling; None: it is to be sent."""
+    if not meter.looks or not is_to_be_looked_for(row.delivery, held.since):
         return None
     try:
-        made = meter.items(row)
+        if row.is_item:
+            made = meter.items(row)
+            after = ledger.adopt(toolbox.database, row, made) if made else row.delivery
+        else:
+            total = meter.counted(row.lane, reconciliation.minute(row))
+            after = reconciliation.observe(toolbox.database, row, total) if total else row.delivery
     except JobError as error:
+        ledger.put_off(toolbox.database, row, str(error))
         log.warning("usage.not_looked_for", **_who(row), error=str(error))
         return row.delivery
-    return ledger.adopt(toolbox.database, row, made) if made else None
+    if after == row.delivery:
+        return None
+    _tell(row, after, None)
+    return after
 
 
 def reconcile_usage(toolbox: Toolbox) -> Reconciled:

@@ -415,18 +415,37 @@ def test_more_is_counted_than_was_sent(till: Till) -> None:
 # --- 17: the database goes away -------------------------------------------------------------------------------------
 
 
-def test_the_last_commit_is_lost_in_a_failover(till: Till) -> None:
-    """17: the ledger forgets a batch that was sent; sealed again it has the same name, and is known there."""
-    till.opens(3)
+@pytest.mark.parametrize("days", (0, 3))
+def test_what_was_sent_is_forgotten(till: Till, days: int) -> None:
+    """17: in a failover, or by a restore days later: sealed again it has the same name, and is known, or is found."""
+    gold(till)
+    till.opens(2)
+    till.opens(1, priority=1)
     till.passes(HOUR + 10 * MINUTE)
     till.reports()
+    assert (till.billed(), len(till.double.journal.invoice_items)) == (3, 1)
     with till.database.write() as connection:
-        for table in (tables.usage_deliveries, tables.usage_facts, tables.usage_batches):
-            if table is tables.usage_facts:
-                connection.execute(table.update().values(batch_id=None))
-            else:
-                connection.execute(table.delete())
-    assert till.billed() == 3
+        connection.execute(tables.usage_deliveries.delete())
+        connection.execute(tables.usage_facts.update().values(batch_id=None))
+        connection.execute(tables.usage_batches.delete())
+    till.passes(days * DAY)
+    till.works(3 * HOUR)
+    till.balances()
+    assert len(till.double.journal.invoice_items) == 1
+    assert till.waiting(CRITICAL_TICKET) == 0
+
+
+def test_what_cannot_be_looked_for_waits_and_keeps_nobody_waiting(till: Till) -> None:
+    """17: usage of long ago is looked for before it is sent; while nobody answers, the rest goes on."""
+    till.links("beta", "cus_beta")
+    till.opens(2, at=till.now - 2 * DAY)
+    till.opens(3, customer="beta")
+    till.breaks("error_before", path="/v1/billing/meters", times=None)
+    till.passes(HOUR + 10 * MINUTE)
+    till.works(30 * MINUTE)
+    assert (till.billed(), till.billed(customer="cus_beta")) == (0, 3)
+    assert len(till.double.journal.requests) < 80
+    till.mends()
     till.works(3 * HOUR)
     till.balances()
 

@@ -54,6 +54,22 @@ def begun(one: Delivery, now: datetime, lease: timedelta) -> Delivery:
     )
 
 
+def is_to_be_looked_for(one: Delivery, now: datetime) -> bool:
+    """Tell whether it must be looked for before it is sent.
+
+    An invoice item that may be there, because it has no identifier. And whatever is sent for the first time later than
+    an identifier is known: a database that was restored to an earlier moment does not know that it was sent before.
+    """
+    if one.first_attempt_at is not None:
+        return one.route == INVOICE_ITEM
+    return now - one.event_at >= RESEND_FOR
+
+
+def put_off(one: Delivery, why: str, now: datetime, luck: float) -> Delivery:
+    """Return it to be tried later, without an attempt: it could not be looked for."""
+    return replace(one, next_attempt_at=now + backoff(4, luck), error=why)
+
+
 def too_late(one: Delivery, now: datetime) -> Delivery:
     """Return it as it stands when its invoice is final: not sent any more; looked for, if it may have arrived."""
     return expired(one, FINAL) if one.first_attempt_at is None else _looked_for(one, now)

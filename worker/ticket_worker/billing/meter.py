@@ -60,7 +60,7 @@ class StripeMeter:
 
     def items(self, row: Row) -> list[str]:
         """Return the ids of the invoice items that were made for a batch: they are found by what they say of it."""
-        first = row.delivery.first_attempt_at or row.batch.sealed_at
+        first = row.delivery.first_attempt_at or row.batch.window_start
         wanted: Any = {
             "customer": row.lane.stripe_customer,
             "created": {"gte": int((first - HOUR).timestamp())},
