@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.engine.test_histories import Step, histories, play
+from tests.engine.test_histories import Step, drawn, histories, play
 from tests.support.contents import everything, rows_of
 from tests.support.desk import due_in, stored
 from tests.support.factories import a_comment, a_ticket
@@ -40,7 +40,7 @@ def test_a_healthy_history_has_nothing_to_report(
     system: TicketSystem, lives: list[tuple[dict[str, Any], list[Step]]]
 ) -> None:
     for life in lives:
-        play(system, *life, scans=True)
+        play(system, *life, scans=drawn(life[1]))
     report = audited(system)
     assert report.checked >= len(lives)
     assert (report.found, report.differences, report.drained) == (0, [], True)
@@ -204,7 +204,6 @@ def test_changes_meanwhile_are_no_differences(system: TicketSystem) -> None:
                     assert ticket
                     system.update_status(ticket_id, "on_hold" if ticket.status == "open" else "open")
                     system.escalate(ticket_id)
-                monitor.scan_breaches(system.database)
                 monitor.scan_breaches(system.database)
         except Exception as error:
             failures.append(error)

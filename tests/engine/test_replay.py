@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.engine.test_histories import Step, histories, play, without_detection
+from tests.engine.test_histories import Step, drawn, histories, play, without_detection
 from tests.support.desk import stored
 from tests.support.earlier import ago, old_event, old_file, old_ticket
 from ticket_system import TicketSystem
@@ -45,7 +45,7 @@ def opened(status: str = "open", hours: int = 4) -> tuple[Any, ...]:
 @given(history=histories())
 def test_a_replay_comes_to_the_stored_clocks(system: TicketSystem, history: tuple[dict[str, Any], list[Step]]) -> None:
     """(27)"""
-    ticket = play(system, *history, scans=True)
+    ticket = play(system, *history, scans=drawn(history[1]))
     with system.database.read() as connection:
         known = audits.of_ticket(connection, ticket.id)
     replayed = replay(ticket.id, known.facts)
