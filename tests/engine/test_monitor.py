@@ -101,14 +101,14 @@ def test_a_breach_tells_when_it_was_and_apart_from_it_when_it_was_found(system: 
 @pytest.mark.parametrize("kind", ("breach", "retarget"))
 def test_a_scan_writes_what_the_change_itself_would_have_written(system: TicketSystem, kind: str) -> None:
     """Whatever changes a ticket has first happen what a scan would have done (rule 7)."""
-    due_at(system, DUE, DUE, DUE)
+    due_at(system, DUE, DUE, DUE, priority=2)
     change(system, "settle", "0000", now=at(1))
     change(system, "escalate", "0001", now=at(1)) if kind == "retarget" else None
     monitor.scan_breaches(system.database, now=at(1))
 
     def of(ticket_id: str) -> dict[str, list[dict[str, Any]]]:
         found = {}
-        for table in (tables.clocks, tables.events, tables.outbox):
+        for table in (tables.clocks, tables.events, tables.outbox, tables.comments, tables.alarms):
             rows = rows_of(system.database, table, table.c.ticket_id == ticket_id)
             found[table.name] = [
                 {
@@ -122,6 +122,8 @@ def test_a_scan_writes_what_the_change_itself_would_have_written(system: TicketS
         return found
 
     assert of("0002") == of("0000")
+    assert of("0002")["comments"] != [] == of("0002")["alarms"]
+    assert replace(known(system, "0002"), id="", description="") == replace(known(system), id="", description="")
     assert of("0002") == of("0001"), "what was late before a change stays late as it was"
 
 
@@ -239,6 +241,19 @@ def test_a_ticket_that_was_done_in_time_is_not_raised(system: TicketSystem, stat
     assert system.get_comments("0000") == []
 
 
+def test_one_that_was_done_too_early_to_be_raised_is_raised_when_it_comes_back_late(system: TicketSystem) -> None:
+    """A new promise makes it late and it is done at the same moment: nothing has been raised by then (rule 7)."""
+    due_at(system, DUE, status="in_progress", priority=3)
+    change(system, "set_priority", "0000", 3, sla_hours=1, now=at(-1))
+    change(system, "set_status", "0000", "resolved", now=at(-1))
+    assert monitor.scan_breaches(system.database, now=at(2)).found == 0
+    assert (breached(system), escalations(system)) == ({"0000"}, [])
+    change(system, "set_status", "0000", "open", now=at(3))
+    sweep = monitor.scan_breaches(system.database, now=at(3.5))
+    assert (sweep.breaches, sweep.alarms) == (0, 1)
+    assert known(system).priority == 2
+
+
 def test_one_that_was_done_in_time_is_raised_when_it_comes_back_and_gets_late(system: TicketSystem) -> None:
     due_at(system, DUE, status="in_progress", priority=3)
     change(system, "set_status", "0000", "resolved", now=at(-1))
@@ -270,13 +285,20 @@ def test_a_breach_that_a_change_found_is_escalated_too(system: TicketSystem) -> 
     assert known(system).priority == 2
 
 
-def test_an_escalation_by_hand_does_not_replace_the_one_by_itself(system: TicketSystem) -> None:
+@pytest.mark.parametrize(
+    ("hours", "by_hand", "breached_at"),
+    ((-3, [True, False], at(68)), (2, [False, True], DUE)),
+    ids=("before the deadline: 72 hours from the opening", "after it, which raises it first"),
+)
+def test_an_escalation_by_hand_does_not_replace_the_one_by_itself(
+    system: TicketSystem, hours: int, by_hand: list[bool], breached_at: datetime
+) -> None:
     due_at(system, DUE, priority=4)
-    change(system, "escalate", "0000", "The board asked.", now=at(-3))
+    change(system, "escalate", "0000", "The board asked.", now=at(hours))
     monitor.scan_breaches(system.database, now=at(99))
     assert known(system).priority == 2
-    assert [row["key"] is None for row in escalations(system)] == [True, False]
-    assert clock(system).breached_at == at(68), "72 hours from the opening"
+    assert [row["key"] is None for row in escalations(system)] == by_hand
+    assert clock(system).breached_at == breached_at
 
 
 def test_an_escalation_leaves_the_comments_of_people_alone(system: TicketSystem) -> None:
