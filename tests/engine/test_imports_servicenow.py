@@ -92,7 +92,6 @@ class TestTheRealLog:
         assert (again.read, again.added, again.present, again.events) == (3892, 0, 581, 0)
         assert outbox.count(system.database) == {}, "what is years back wakes nobody up"
         assert monitor.scan_breaches(system.database).found == 0
-        assert monitor.scan_breaches(system.database).found == 0
 
 
 def test_jumps_take_the_steps_that_the_flow_has_at_the_same_moment(system: TicketSystem, tmp_path: Path) -> None:

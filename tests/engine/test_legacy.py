@@ -126,7 +126,6 @@ class TestClocks:
         with TicketSystem(path) as system:
             database = system.database
             assert monitor.scan_breaches(database).found == 0
-            assert monitor.scan_breaches(database).found == 0
             assert outbox.count(database) == {}
             assert [event.key for event in system.get_history("T1") if event.kind == "breached"] == [
                 "T1/resolution/1/breached/0/0"

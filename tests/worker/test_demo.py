@@ -35,7 +35,6 @@ def test_the_cast_is_mixed() -> None:
 def test_everything_once_is_right(system: TicketSystem) -> None:
     roles = [a_role(system, -5), a_role(system, 600, "solve")]
     monitor.scan_breaches(system.database)
-    monitor.scan_breaches(system.database)
     verdict = judge(system, roles)
     assert verdict.is_right
     assert (verdict.breaches, verdict.escalations, verdict.comments, verdict.notices) == (1, 1, 1, 1)

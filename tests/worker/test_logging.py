@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
+from ticket_tasks import names
 from ticket_worker.lifecycle import bind_task, clear_task
 from ticket_worker.logging import configure_logging
 
@@ -81,13 +82,13 @@ def test_every_line_of_a_task_carries_it_and_no_line_after(capsys: pytest.Captur
     configure_logging()
     log = structlog.stdlib.get_logger()
     structlog.contextvars.bind_contextvars(tenant="of the task before")
-    bind_task("id-1", SimpleNamespace(name="tickets.escalate", request=SimpleNamespace(retries=2)))  # type: ignore[arg-type]
+    bind_task("id-1", SimpleNamespace(name=names.SCAN_BREACHES, request=SimpleNamespace(retries=2)))  # type: ignore[arg-type]
     log.info("inside")
     logging.getLogger("celery").info("inside too")
     clear_task()
     log.info("outside")
     inside, too, outside = lines(capsys)
     for line in (inside, too):
-        assert (line["task_id"], line["task"], line["attempt"]) == ("id-1", "tickets.escalate", 3)
+        assert (line["task_id"], line["task"], line["attempt"]) == ("id-1", names.SCAN_BREACHES, 3)
         assert "tenant" not in line
     assert "task_id" not in outside
