@@ -202,11 +202,11 @@ def test_a_fleet_with_two_beats_whose_broker_forgets_everything(
         with redis.Redis.from_url(redis_url) as broker:
             broker.flushall()
         # What the dead worker was at is due again when its lease is over: sooner in this test, told by its age.
-        time.sleep(4)
+        time.sleep(7)
         with system.database.write() as connection:
             past = datetime.now(UTC) - timedelta(seconds=1)
             connection.execute(tables.usage_lanes.update().values(lease=None, lease_until=None).where(
-                tables.usage_lanes.c.lease_until < datetime.now(UTC) + timedelta(seconds=87)
+                tables.usage_lanes.c.lease_until < datetime.now(UTC) + timedelta(seconds=84)
             ))  # fmt: skip
             connection.execute(tables.usage_deliveries.update().values(next_attempt_at=past).where(
                 tables.usage_deliveries.c.state == "sending"
