@@ -506,6 +506,24 @@ def test_one_item_for_a_critical_ticket(till: Till, fault: str, outage: int) -> 
     assert till.billed(CRITICAL_TICKET) == 0
 
 
+@pytest.mark.parametrize("fault", ("reset_after", "reset_before", "error_after"))
+def test_the_invoice_is_finalised_while_an_item_is_in_doubt(till: Till, fault: str) -> None:
+    """20: whether it was on that invoice or goes on the next, it is charged once."""
+    subscription = gold(till)
+    till.opens(1, priority=1)
+    till.breaks(fault, path="/v1/invoiceitems")
+    till.passes(HOUR + 10 * MINUTE)
+    till.reports()
+    first = till.double.finalize(subscription)
+    receive_events(till)
+    till.syncs()
+    till.works(4 * HOUR)
+    second = till.double.finalize(subscription)
+    assert [item.amount for item in till.double.journal.invoice_items] == [1500]
+    assert sorted((first.total, second.total)) == [0, 1500]
+    assert till.waiting(CRITICAL_TICKET) == 0
+
+
 def test_the_251st_item_is_held_and_shown(till: Till) -> None:
     """20: an invoice takes 250 items; the next is refused, shown, and sent again by a person after the invoice."""
     subscription = gold(till)

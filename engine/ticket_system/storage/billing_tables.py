@@ -6,11 +6,9 @@ fact, a delivery by its generation and its minute. A fact has one route, and lie
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
-from ticket_system.storage.tables import Instant, metadata, serial
+from ticket_system.storage.tables import Instant, metadata, partial, serial
 
 _ROUTES = "('metered', 'invoice_item', 'none')"
 
@@ -206,15 +204,10 @@ billing_rounds = sa.Table(
 UNSEALED = "batch_id IS NULL AND forgiven_at IS NULL AND (route IS NULL OR route <> 'none')"
 
 
-def _partial(name: str, *columns: sa.Column[Any], where: str, unique: bool = False) -> sa.Index:
-    condition = sa.text(where)
-    return sa.Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
-
-
-_partial("usage_facts_unsealed", usage_facts.c.customer, usage_facts.c.occurred_at, where=UNSEALED)
+partial("usage_facts_unsealed", usage_facts.c.customer, usage_facts.c.occurred_at, where=UNSEALED)
 # What is never billed lies in none, and there is ever more of it.
-_partial("usage_facts_of_batch", usage_facts.c.batch_id, where="batch_id IS NOT NULL")
-_partial(
+partial("usage_facts_of_batch", usage_facts.c.batch_id, where="batch_id IS NOT NULL")
+partial(
     "usage_batches_window",
     usage_batches.c.customer,
     usage_batches.c.event_name,
@@ -223,29 +216,29 @@ _partial(
     where="route = 'metered'",
     unique=True,
 )
-_partial(
+partial(
     "usage_deliveries_open",
     usage_deliveries.c.batch_id,
     where="state NOT IN ('absent', 'replaced')",
     unique=True,
 )
 # Its own minute, so that what is counted there is an answer about one delivery.
-_partial(
+partial(
     "usage_deliveries_minute",
     usage_deliveries.c.lane_id,
     usage_deliveries.c.event_at,
     where="route = 'metered' AND state NOT IN ('absent', 'replaced')",
     unique=True,
 )
-_partial("usage_to_send", usage_deliveries.c.next_attempt_at, where="state IN ('sealed', 'sending')")
-_partial("usage_to_look_for", usage_deliveries.c.next_attempt_at, where="state = 'unknown'")
-_partial(
+partial("usage_to_send", usage_deliveries.c.next_attempt_at, where="state IN ('sealed', 'sending')")
+partial("usage_to_look_for", usage_deliveries.c.next_attempt_at, where="state = 'unknown'")
+partial(
     "usage_stuck",
     usage_deliveries.c.id,
     where="state IN ('rejected', 'rejected_async', 'disputed', 'expired')",
 )
-_partial("usage_lanes_to_compare", usage_lanes.c.compare_at, where="compare_at IS NOT NULL")
-_partial("usage_lanes_surplus", usage_lanes.c.id, where="surplus <> 0")
-_partial("customers_dirty", customers.c.dirty_at, where="dirty_at IS NOT NULL")
-_partial("stripe_events_new", stripe_events.c.next_attempt_at, where="state = 'new'")
-_partial("stripe_events_dead", stripe_events.c.received_at, where="state = 'dead'")
+partial("usage_lanes_to_compare", usage_lanes.c.compare_at, where="compare_at IS NOT NULL")
+partial("usage_lanes_surplus", usage_lanes.c.id, where="surplus <> 0")
+partial("customers_dirty", customers.c.dirty_at, where="dirty_at IS NOT NULL")
+partial("stripe_events_new", stripe_events.c.next_attempt_at, where="state = 'new'")
+partial("stripe_events_dead", stripe_events.c.received_at, where="state = 'dead'")

@@ -191,13 +191,6 @@ def revive_events(connection: sa.Connection, now: datetime) -> int:
     return connection.execute(dead.values(state="new", attempts=0, next_attempt_at=now)).rowcount
 
 
-def oldest_waiting(connection: sa.Connection) -> datetime | None:
-    """Return when the oldest event came that nothing has followed from."""
-    query = sa.select(sa.func.min(stripe_events.c.received_at)).where(stripe_events.c.state == named("new"))
-    found: datetime | None = connection.execute(query).scalar_one()
-    return found
-
-
 def prune_events(connection: sa.Connection, before: datetime) -> int:
     """Forget what was handled long ago: nobody sends it again."""
     done = stripe_events.c.state.in_([named("handled"), named("ignored")])

@@ -268,36 +268,37 @@ def one_of(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnE
 
 is_active = one_of(tickets.c.status, ACTIVE_STATUSES)
 
-_active_sql = sa.text("status IN ({})".format(", ".join(f"'{status}'" for status in ACTIVE_STATUSES)))
+_active_sql = "status IN ({})".format(", ".join(f"'{status}'" for status in ACTIVE_STATUSES))
 
 
-def _partial(name: str, *columns: sa.Column[Any], where: sa.TextClause) -> sa.Index:
-    return sa.Index(name, *columns, postgresql_where=where, sqlite_where=where)
+def partial(name: str, *columns: sa.Column[Any], where: str, unique: bool = False) -> sa.Index:
+    """Index the rows for which a condition holds, and no others."""
+    condition = sa.text(where)
+    return sa.Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
 
 
 # The queue, and one agent's open work.
-_partial("tickets_queue", tickets.c.priority, tickets.c.created_at, where=_active_sql)
-_partial("tickets_open_of_assignee", tickets.c.assignee, where=_active_sql)
-_open_of_customer = sa.text(f"{_active_sql.text} AND customer IS NOT NULL")
-_partial("tickets_open_of_customer", tickets.c.customer, where=_open_of_customer)
+partial("tickets_queue", tickets.c.priority, tickets.c.created_at, where=_active_sql)
+partial("tickets_open_of_assignee", tickets.c.assignee, where=_active_sql)
+partial("tickets_open_of_customer", tickets.c.customer, where=f"{_active_sql} AND customer IS NOT NULL")
 sa.Index("tickets_of_assignee", tickets.c.assignee, tickets.c.priority, tickets.c.created_at)
 # The report reads what happened in its period, from the index alone.
 sa.Index("tickets_opened", tickets.c.created_at, tickets.c.priority)
-_partial(
+partial(
     "tickets_resolved",
     tickets.c.resolved_at,
     tickets.c.priority,
     tickets.c.created_at,
-    where=sa.text("resolved_at IS NOT NULL"),
+    where="resolved_at IS NOT NULL",
 )
-_partial("clocks_met", clocks.c.stopped_at, where=sa.text("state = 'met'"))
+partial("clocks_met", clocks.c.stopped_at, where="state = 'met'")
 # Not the waived ones: they are looked for by nobody who counts.
-_partial("clocks_breached", clocks.c.breached_at, where=sa.text("state = 'breached' AND waived_at IS NULL"))
+partial("clocks_breached", clocks.c.breached_at, where="state = 'breached' AND waived_at IS NULL")
 # The scan: what is not due is not read.
-_partial("clocks_to_check", clocks.c.next_check_at, where=sa.text("next_check_at IS NOT NULL"))
-_partial("alarms_raised", alarms.c.ticket_id, where=sa.text("raised_at IS NOT NULL"))
+partial("clocks_to_check", clocks.c.next_check_at, where="next_check_at IS NOT NULL")
+partial("alarms_raised", alarms.c.ticket_id, where="raised_at IS NOT NULL")
 # The breach list, worst first.
-_partial("clocks_overdue", clocks.c.due_at, where=sa.text("state = 'breached' AND stopped_at IS NULL"))
+partial("clocks_overdue", clocks.c.due_at, where="state = 'breached' AND stopped_at IS NULL")
 once_only = sa.Index(
     "events_once",
     events.c.key,
@@ -306,12 +307,12 @@ once_only = sa.Index(
     sqlite_where=sa.text("key IS NOT NULL"),
 )
 # By destination first: what one destination has waiting is not walked to reach what the next has.
-_partial(
+partial(
     "outbox_to_send",
     outbox.c.destination,
     outbox.c.next_attempt_at,
-    where=sa.text("state IN ('pending', 'leased')"),
+    where="state IN ('pending', 'leased')",
 )
-_partial("outbox_sending", outbox.c.next_attempt_at, where=sa.text("state = 'sending'"))
-_partial("outbox_of_bundle", outbox.c.bundle_id, where=sa.text("bundle_id IS NOT NULL"))
-_partial("outbox_stuck", outbox.c.id, where=sa.text("state IN ('parked', 'uncertain')"))
+partial("outbox_sending", outbox.c.next_attempt_at, where="state = 'sending'")
+partial("outbox_of_bundle", outbox.c.bundle_id, where="bundle_id IS NOT NULL")
+partial("outbox_stuck", outbox.c.id, where="state IN ('parked', 'uncertain')")
