@@ -39,6 +39,7 @@ lock: $(VENV)/installed  ## write deploy/locks anew; UPGRADE=1 takes the newest 
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --output-file $(LOCKS)/worker.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra notify --output-file $(LOCKS)/notify.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra billing --output-file $(LOCKS)/billing.txt
+	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra charts --output-file $(LOCKS)/charts.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --extra embedded --output-file $(LOCKS)/embedded.txt
 
 format: $(VENV)/installed  ## format, and mend what ruff can mend

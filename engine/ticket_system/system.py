@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ticket_system import merging, triage, waivers
 from ticket_system.changes import Changes
 from ticket_system.errors import TicketNotFound
-from ticket_system.reports import report
+from ticket_system.reports.summary import report
 from ticket_system.rulebook import Rulebook, told
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK

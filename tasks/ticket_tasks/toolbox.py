@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -15,6 +15,28 @@ from ticket_system.inbox import Effects, InboxEvent
 from ticket_system.ledger import Lane, Row
 from ticket_system.storage.database import Database
 from ticket_tasks.payloads import TicketAlarm, TicketAlarms
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that a letter shows, in PNG."""
+
+    #: What the HTML calls it, in `src="cid:…"`; letters, digits and dashes.
+    name: str
+    png: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailing:
+    """What makes a letter one of a series that its reader can leave."""
+
+    #: The series, `weekly.initech`; and in words, `Weekly report of initech`.
+    list_name: str
+    title: str
+    #: https://…, leaves the series by one click (RFC 8058); None where nobody serves it.
+    unsubscribe_url: str | None = None
+    #: A mail address that takes the same wish, for programs that know no other way.
+    unsubscribe_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +53,12 @@ class Letter:
     at: datetime
     #: The same for a program to read.
     facts: TicketAlarm | TicketAlarms | None = None
+    #: What `to` is called.
+    to_name: str | None = None
+    #: The same as the text, as a page, and the pictures in it.
+    html: str | None = None
+    pictures: tuple[Picture, ...] = ()
+    mailing: Mailing | None = None
 
 
 class Mailer(Protocol):
@@ -41,8 +69,8 @@ class Mailer(Protocol):
     `Uncertain` when nobody can know.
     """
 
-    def send(self, letter: Letter, *, before_data: Callable[[], None]) -> None:
-        """Deliver one letter."""
+    def send(self, letter: Letter, *, before_data: Callable[[], None]) -> str:
+        """Deliver one letter; returns what the other side answered, for the record."""
 
 
 class Notifier(Protocol):
@@ -106,6 +134,20 @@ class Shop(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stationery:
+    """What every report carries, whatever it tells."""
+
+    #: Where a ticket can be looked at, with `{id}` in it; None: nowhere.
+    ticket_url: str | None = None
+    #: The sender's postal address, where the law wants one.
+    postal_address: str | None = None
+    #: From a recipient's id, the kind of report and the moment it is written: where they leave it by one click.
+    unsubscribe_url: Callable[[int, str, datetime], str] | None = None
+    #: The mail address that takes the same wish.
+    unsubscribe_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Toolbox:
     """Everything a job may touch; made once per process, never across a fork."""
 
@@ -117,6 +159,7 @@ class Toolbox:
     shop: Shop | None = None
     #: Gets the notices of tickets whose assignee is no mail address.
     mail_to: str | None = None
+    stationery: Stationery = Stationery()
     scan_batch_size: int = 1000
     #: How long one scan may go on draining; the next tick carries on.
     scan_budget_seconds: float = 20.0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.factories import a_ticket
 from ticket_system import PRIORITY_LABELS, Ticket, TicketSystem
 from ticket_system.changes import Changes
-from ticket_system.reports import Figures, report
+from ticket_system.reports.summary import Figures, report
 from ticket_system.sla.clocks import ClockState
 from ticket_system.storage import reports, tables
 from ticket_system.storage.database import Database

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ticket_system.reports import Figures
+from ticket_system.reports.summary import Figures
 from ticket_system.sla.clocks import RESOLUTION
 from ticket_system.storage.database import seconds_between
 from ticket_system.storage.tables import clocks, is_active, named, tickets

@@ -1,4 +1,4 @@
-"""The shape and arithmetic of a report. Pure."""
+"""The report of the last days, as `generate_report` returns it: its shape and arithmetic. Pure."""
 
 from __future__ import annotations
 
