@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from ticket_system.commands import billing, calls, desk, figures, policy, simulation, transfer, trust, upkeep, usage
+from ticket_system.commands import (
+    billing,
+    calls,
+    desk,
+    digest,
+    figures,
+    policy,
+    recipients,
+    simulation,
+    transfer,
+    trust,
+    upkeep,
+    usage,
+)
 from ticket_system.commands.terminal import Refused, clean
 from ticket_system.errors import (
     InvalidTransition,
@@ -69,6 +82,9 @@ app.add_typer(upkeep.db, name="db")
 app.add_typer(upkeep.deliveries, name="outbox")
 app.add_typer(usage.usage, name="usage")
 app.add_typer(billing.billing, name="billing")
+app.add_typer(recipients.organisations, name="organisations")
+app.add_typer(recipients.recipients, name="recipients")
+app.add_typer(digest.digest, name="digest")
 
 
 @app.callback(invoke_without_command=True)
@@ -87,6 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
         if hasattr(stream, "reconfigure"):
             # An old locale cannot print every name; a question mark is better than a crash.
             stream.reconfigure(errors="backslashreplace")
+    _extend(words)
     try:
         status = app(words, prog_name="tickets", standalone_mode=False)
         sys.stdout.flush()
@@ -109,6 +126,13 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             status = _fail(f"{error.format_message().rstrip('.')}; `tickets --help` tells more", USAGE, words)
     sys.exit(status or 0)
+
+
+def _extend(words: list[str]) -> None:
+    """Add the verbs that rooms above bring along: what it takes to write a report, and to mail one, lies there."""
+    if words[:1] == ["digest"]:
+        for verb in metadata.entry_points(group="ticket_system.digest"):
+            digest.digest.command(verb.name)(verb.load())
 
 
 def _fail(message: str, status: int, words: list[str], *, lines: bool = False) -> int:

@@ -8,6 +8,7 @@ TicketSystemError
 ├── NotBreached (ValueError)                there is no breach to waive
 ├── TicketNotFound (LookupError, ValueError)
 ├── BillingError (ValueError)               an account, or a delivery of usage, does not allow this
+├── ReportError (ValueError)                a report, or whoever gets it, does not allow this
 ├── ImportFailed (ValueError)               the file as a whole cannot be read
 └── StorageError
     ├── SchemaOutdated                      upgrade the database, or the program
@@ -79,6 +80,10 @@ class PolicyError(TicketSystemError, ValueError):
 
 class BillingError(TicketSystemError, ValueError):
     """What was asked of an account or of the usage ledger cannot be done; the message says why, and what can."""
+
+
+class ReportError(TicketSystemError, ValueError):
+    """What was asked of a report, or of whoever gets it, cannot be done; the message says why, and what can."""
 
 
 class ImportFailed(TicketSystemError, ValueError):

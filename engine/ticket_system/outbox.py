@@ -16,7 +16,6 @@ longer every time, without its queue being touched.
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -29,6 +28,7 @@ from ticket_system.storage import clocks, outbox, tickets
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.outbox import ALARMS, BUNDLE, MAIL, STATES, STUCK, Crowd, OutboxRow, Rest, channel
 from ticket_system.tickets import Ticket, storable
+from ticket_system.waits import backoff
 
 __all__ = [
     "ALARMS", "BUNDLE", "MAIL", "STATES", "STUCK", "About", "OutboxRow", "Rest", "about", "begin_sending", "bundle",
@@ -165,7 +165,7 @@ def rest(
         failures = (before[0].failures if before else 0) + (error is not None)
         wait = timedelta(seconds=min(seconds, _LONGEST_WAIT_SECONDS))
         if error is not None:
-            wait = max(wait, backoff(failures, longest_seconds=_LONGEST_REST_SECONDS))
+            wait = max(wait, _backoff(failures, _LONGEST_REST_SECONDS))
             error = storable(error[:_MAX_ERROR])
         outbox.rest(connection, name, failures=min(failures, _MANY), until=at + wait, error=error)
         return at + wait
@@ -185,7 +185,9 @@ def postpone(
         park(database, row, f"given up after {row.attempts} attempts: {error}")
         return None
     with database.write() as connection:
-        wait = max(backoff(row.attempts), timedelta(seconds=min(wait_seconds, _LONGEST_WAIT_SECONDS)))
+        wait = max(
+            _backoff(row.attempts, _LONGEST_WAIT_SECONDS), timedelta(seconds=min(wait_seconds, _LONGEST_WAIT_SECONDS))
+        )
         again = (now or moment(connection)) + wait
         _move(connection, row, _HELD, "pending", next_attempt_at=again, lease=None, error=storable(error[:_MAX_ERROR]))
     return again
@@ -199,12 +201,6 @@ def park(database: Database, row: OutboxRow, error: str) -> bool:
 def uncertain(database: Database, row: OutboxRow, error: str) -> bool:
     """Record that the message may or may not have arrived; a person decides."""
     return _set_aside(database, row, "uncertain", error)
-
-
-def backoff(attempts: int, *, longest_seconds: float = _LONGEST_WAIT_SECONDS) -> timedelta:
-    """Return how long to wait after so many attempts: doubling, with jitter so that many do not come back at once."""
-    longest = min(_FIRST_WAIT_SECONDS * 2 ** (attempts - 1), longest_seconds)
-    return timedelta(seconds=random.uniform(longest / 2, longest))  # noqa: S311 - nothing secret
 
 
 def rows(database: Database, states: Sequence[str] = STUCK, *, limit: int = 100) -> list[OutboxRow]:
@@ -233,6 +229,10 @@ def drop(database: Database, ids: Sequence[int]) -> int:
 
 _HELD = ("leased", "sending")
 _MAX_ERROR = 500
+
+
+def _backoff(attempts: int, longest_seconds: float) -> timedelta:
+    return backoff(attempts, first_seconds=_FIRST_WAIT_SECONDS, longest_seconds=longest_seconds)
 
 
 def _set_aside(database: Database, row: OutboxRow, state: str, error: str) -> bool:

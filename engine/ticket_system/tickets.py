@@ -68,6 +68,8 @@ MAX_HOURS = 87_600
 MAX_AHEAD = timedelta(days=1)
 
 _NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_IN_AN_ADDRESS = r"[^\x00-\x20\x7f@<>,;:\"()\[\]\\]+"
+_ADDRESS = re.compile(rf"{_IN_AN_ADDRESS}@{_IN_AN_ADDRESS}(?<!\.)")
 _NOT_IN_A_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
@@ -176,6 +178,12 @@ def is_storable(value: object) -> bool:
 def storable(text: str) -> str:
     """Return somebody else's text with a mark in place of what no database can hold."""
     return _NOT_IN_A_TEXT.sub("\ufffd", text)
+
+
+def is_address(text: str | None) -> bool:
+    """Tell whether a text is a plain mail address and nothing else: ASCII, one @, a domain with a dot."""
+    found = _ADDRESS.fullmatch(text) if text is not None and text.isascii() else None
+    return found is not None and "." in found.group().partition("@")[2]
 
 
 def check_whole(what: str, value: object, lowest: int, highest: int) -> int:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from ticket_system import PRIORITY_LABELS, Ticket
 from ticket_system.errors import shown
 from ticket_system.outbox import ALARMS, MAIL, OutboxRow, about, channel
+from ticket_system.tickets import is_address
 from ticket_tasks.errors import Rejected
 from ticket_tasks.payloads import AlarmFacts, AlarmList, TicketAlarm, TicketAlarms
 from ticket_tasks.toolbox import Letter
@@ -40,7 +41,6 @@ LISTED = 500
 
 # One line stays one line, wherever a title or a name came from: nothing it holds can start another header or paragraph.
 _NOT_ONE_LINE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+\.[^\s@<>,;:\"()\[\]\\.]+")
 _SUBJECT_LIMIT = 150
 
 
@@ -185,11 +185,6 @@ def _short(subject: str) -> str:
 def one_line(text: str) -> str:
     """Return the text with every run of line breaks, control characters and blanks made one blank."""
     return _NOT_ONE_LINE.sub(" ", text).strip()
-
-
-def is_address(text: str | None) -> bool:
-    """Tell whether a name is a plain mail address and nothing else."""
-    return text is not None and text.isascii() and _ADDRESS.fullmatch(text) is not None
 
 
 def moment(at: datetime) -> str:

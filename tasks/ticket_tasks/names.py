@@ -17,6 +17,8 @@ OPEN_TICKET: Final = "tickets.open_ticket"
 REPORT_USAGE: Final = "tickets.report_usage"
 RECONCILE_USAGE: Final = "tickets.reconcile_usage"
 SYNC_SUBSCRIPTIONS: Final = "tickets.sync_subscriptions"
+MAKE_REPORTS: Final = "tickets.make_reports"
+SEND_REPORTS: Final = "tickets.send_reports"
 
 #: Work that must be on time and touches nothing but the database.
 CLOCK: Final = "clock"
@@ -24,9 +26,11 @@ CLOCK: Final = "clock"
 DESK: Final = "desk"
 #: Work that talks to whoever bills: it may be slow, and keeps no notice waiting.
 MONEY: Final = "money"
+#: Work that counts over everything, or that nobody waits for by the second.
+REPORTS: Final = "reports"
 
 #: Two installations may share one Redis database as long as their prefixes differ.
 KEY_PREFIX: Final = "tickets:"
 
 _EXCHANGE = Exchange("tickets", type="direct")
-QUEUES: Final = tuple(Queue(name, _EXCHANGE, routing_key=name) for name in (CLOCK, DESK, MONEY))
+QUEUES: Final = tuple(Queue(name, _EXCHANGE, routing_key=name) for name in (CLOCK, DESK, MONEY, REPORTS))

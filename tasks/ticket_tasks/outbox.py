@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from ticket_system import outbox
-from ticket_system.errors import StorageError, TicketSystemError
 from ticket_system.outbox import OutboxRow
 from ticket_tasks import letters
-from ticket_tasks.errors import Rejected, Transient, Uncertain, Unreachable
+from ticket_tasks.attempts import Outcome, attempt
+from ticket_tasks.errors import Rejected
 from ticket_tasks.toolbox import Letter, Toolbox
 
 log = structlog.stdlib.get_logger(__name__)
@@ -41,10 +42,6 @@ class Delivery:
     def found(self) -> int:
         """How many letters were tried."""
         return self.sent + self.postponed + self.parked + self.uncertain + self.lost
-
-
-class _LeaseLost(Exception):
-    """Somebody else has this letter now."""
 
 
 def deliver_outbox(toolbox: Toolbox) -> Delivery:
@@ -76,12 +73,12 @@ def _deliver_batch(toolbox: Toolbox, notices: list[OutboxRow], stop_at: float) -
         if channel in resting or began_at >= stop_at:
             kept_back.append(notice)
             continue
-        outcome, error = _deliver(toolbox, notice)
-        outcomes[outcome] += 1
+        told, outcome = _deliver(toolbox, notice)
+        outcomes[told] += 1
         took = time.monotonic() - began_at
-        if isinstance(error, Unreachable):
-            until = outbox.rest(toolbox.database, channel, _reason(error), seconds=error.wait_seconds)
-            log.warning("destination.resting", destination=channel, error=_reason(error), until=until.isoformat())
+        if outcome.is_away:
+            until = outbox.rest(toolbox.database, channel, outcome.reason, seconds=outcome.wait_seconds)
+            log.warning("destination.resting", destination=channel, error=outcome.reason, until=until.isoformat())
             resting.add(channel)
         elif took >= _SLOW_SECONDS and others_wait:
             # It may have half of this worker's time, and no more.
@@ -91,40 +88,38 @@ def _deliver_batch(toolbox: Toolbox, notices: list[OutboxRow], stop_at: float) -
     return outcomes
 
 
-def _deliver(toolbox: Toolbox, notice: OutboxRow) -> tuple[str, Exception | None]:
-    """Try one letter and record how it went; what kept it from being sent, if anything."""
-    begun = False
+def _deliver(toolbox: Toolbox, notice: OutboxRow) -> tuple[str, Outcome]:
+    """Try one letter and record how it went."""
 
-    def begin() -> None:
-        nonlocal begun
-        if not outbox.begin_sending(toolbox.database, notice, lease_seconds=toolbox.lease_seconds):
-            raise _LeaseLost
-        begun = True
+    def begin() -> bool:
+        return outbox.begin_sending(toolbox.database, notice, lease_seconds=toolbox.lease_seconds)
 
-    try:
+    def send(before_data: Callable[[], None]) -> None:
         letter = _write(toolbox, notice)
         if outbox.channel(notice.destination) == outbox.MAIL:
-            toolbox.mailer.send(letter, before_data=begin)
+            toolbox.mailer.send(letter, before_data=before_data)
         else:
-            toolbox.notifier.send(notice.destination, letter, before_data=begin)
-    except StorageError:
-        raise
-    except _LeaseLost as error:
-        log.warning("notice.lost", **_who(notice))
-        return "lost", error
-    except Transient as error:
-        return _postpone(toolbox, notice, error), error
-    except Uncertain as error:
-        return _doubt(toolbox, notice, error), error
-    except (Rejected, TicketSystemError) as error:
-        return _park(toolbox, notice, error), error
-    except Exception as error:
-        # A bug, not the weather: loud, and out of the way of the letters behind it.
-        log.exception("notice.failed", **_who(notice))
-        return (_doubt if begun else _park)(toolbox, notice, error), error
-    outbox.delivered(toolbox.database, notice)
-    log.info("notice.delivered", **_who(notice))
-    return "sent", None
+            toolbox.notifier.send(notice.destination, letter, before_data=before_data)
+
+    outcome = attempt(send, begin)
+    if outcome.is_bug:
+        log.error("notice.failed", **_who(notice), exc_info=outcome.error)
+    match outcome.fate:
+        case "sent":
+            outbox.delivered(toolbox.database, notice)
+            log.info("notice.delivered", **_who(notice))
+        case "lost":
+            log.warning("notice.lost", **_who(notice))
+        case "postponed":
+            return _postpone(toolbox, notice, outcome), outcome
+        case "uncertain":
+            outbox.uncertain(toolbox.database, notice, outcome.reason)
+            log.error("notice.uncertain", **_who(notice), error=outcome.reason)
+        case "refused":
+            outbox.park(toolbox.database, notice, outcome.reason)
+            log.error("notice.parked", **_who(notice), error=outcome.reason)
+            return "parked", outcome
+    return outcome.fate, outcome
 
 
 def _write(toolbox: Toolbox, notice: OutboxRow) -> Letter:
@@ -147,25 +142,13 @@ def _bundle(toolbox: Toolbox) -> None:
         log.warning("alarms.bundled", alarms=bundled, storm_cap=cap)
 
 
-def _postpone(toolbox: Toolbox, notice: OutboxRow, error: Transient) -> str:
-    again_at = outbox.postpone(toolbox.database, notice, _reason(error), wait_seconds=error.wait_seconds)
+def _postpone(toolbox: Toolbox, notice: OutboxRow, outcome: Outcome) -> str:
+    again_at = outbox.postpone(toolbox.database, notice, outcome.reason, wait_seconds=outcome.wait_seconds)
     if again_at is None:
-        log.error("notice.parked", **_who(notice), error=_reason(error), hint="tried too often")
+        log.error("notice.parked", **_who(notice), error=outcome.reason, hint="tried too often")
         return "parked"
-    log.warning("notice.postponed", **_who(notice), error=_reason(error), again_at=again_at.isoformat())
+    log.warning("notice.postponed", **_who(notice), error=outcome.reason, again_at=again_at.isoformat())
     return "postponed"
-
-
-def _park(toolbox: Toolbox, notice: OutboxRow, error: Exception) -> str:
-    outbox.park(toolbox.database, notice, _reason(error))
-    log.error("notice.parked", **_who(notice), error=_reason(error))
-    return "parked"
-
-
-def _doubt(toolbox: Toolbox, notice: OutboxRow, error: Exception) -> str:
-    outbox.uncertain(toolbox.database, notice, _reason(error))
-    log.error("notice.uncertain", **_who(notice), error=_reason(error))
-    return "uncertain"
 
 
 def _who(notice: OutboxRow) -> dict[str, object]:
@@ -175,7 +158,3 @@ def _who(notice: OutboxRow) -> dict[str, object]:
         "destination": notice.destination,
         "delivery_attempt": notice.attempts,
     }
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -17,6 +17,7 @@ from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
 from ticket_tasks.intake import open_ticket
 from ticket_tasks.outbox import deliver_outbox
+from ticket_tasks.reports import make_reports, send_reports
 from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
 from ticket_tasks.upkeep import audit_clocks
@@ -60,6 +61,16 @@ JOBS = (
     Job(report_usage, names.REPORT_USAGE, names.MONEY, soft_limit=120, hard_limit=180, every=30),
     Job(reconcile_usage, names.RECONCILE_USAGE, names.MONEY, soft_limit=120, hard_limit=180, every=300),
     Job(sync_subscriptions, names.SYNC_SUBSCRIPTIONS, names.MONEY, soft_limit=120, hard_limit=180, every=30),
+    Job(
+        make_reports,
+        names.MAKE_REPORTS,
+        names.REPORTS,
+        soft_limit=240,
+        hard_limit=300,
+        every=60,
+        nudges=(names.SEND_REPORTS,),
+    ),
+    Job(send_reports, names.SEND_REPORTS, names.REPORTS, soft_limit=180, hard_limit=240, every=60),
 )
 
 BY_NAME: Mapping[str, Job] = {job.name: job for job in JOBS}

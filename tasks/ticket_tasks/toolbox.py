@@ -171,6 +171,8 @@ class Toolbox:
     deliver_budget_seconds: float = 10.0
     #: How long one report, comparison or synchronisation may go on; the next tick carries on.
     billing_budget_seconds: float = 60.0
+    #: How long weekly reports may be made, or mailed, in one go; the next tick carries on.
+    reports_budget_seconds: float = 60.0
     #: Longer than sending one batch takes at its slowest, or two workers would take turns at the same letter.
     lease_seconds: float = 120.0
 

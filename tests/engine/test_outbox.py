@@ -161,16 +161,6 @@ def test_a_message_that_fails_too_often_is_parked(database: Database) -> None:
     assert now - timedelta(days=365) - START < timedelta(days=3)
 
 
-def test_the_wait_doubles_with_jitter_up_to_a_bound() -> None:
-    waits = {attempts: [outbox.backoff(attempts).total_seconds() for _ in range(200)] for attempts in range(1, 40)}
-    for attempts, found in waits.items():
-        longest = min(5.0 * 2 ** (attempts - 1), 4 * 3600.0)
-        assert longest / 2 <= min(found) < max(found) <= longest
-        assert len(set(found)) > 150, "many do not come back at once"
-    assert max(waits[1]) <= min(waits[3])
-    assert sum(max(waits[attempts]) for attempts in range(1, MAX_ATTEMPTS)) > 24 * 3600, "a weekend's outage"
-
-
 def test_a_long_error_is_cut_and_a_strange_one_is_kept(database: Database) -> None:
     row = one(database)
     assert outbox.park(database, row, "ü" * 10_000)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
+
+from ticket_system.reports.contents import Daily, Weekly
 
 MANAGER: Final = "manager"
 AGENT: Final = "agent"
@@ -26,3 +29,10 @@ class Reader:
     #: What each agent has, for managers; what is billed, for the billing role.
     sees_agents: bool = False
     sees_billing: bool = False
+
+
+def told_to(content: Weekly | Daily, roles: Collection[str], names: Collection[str]) -> Weekly | Daily:
+    """Return what concerns somebody: of a day, managers are told of all tickets, an agent of their own."""
+    if not isinstance(content, Daily) or MANAGER in roles:
+        return content
+    return content.of_agent([name for name in names if name] if AGENT in roles else [])
