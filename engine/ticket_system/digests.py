@@ -45,26 +45,42 @@ class Planned(NamedTuple):
 
 def plan(database: Database, *, now: datetime | None = None) -> Planned:
     """Plan the reports that are due, each once; what is too late to be sent is put on record as missed."""
-    planned = missed = 0
     with database.write() as connection:
         at = now or moment(connection)
-        for one in organisations.due(connection, at, _PLANNED_AT_ONCE):
-            mine = organisations.get(connection, one.organisation)
-            if mine is None:
-                raise AssertionError("a schedule refers to its organisation")
-            readers = recipients.hours(organisations.people(connection, mine.name), mine, one.kind)
-            last = report_runs.last_day(connection, mine.name, one.kind)
-            day, due = one.next_on, one.next_at
-            if last is not None and day < last + weeks.step(one.kind):
-                # It was set before the last report was planned.
-                day, due = weeks.next_day(one.kind, mine.timetable, readers, since=due, after=last)
-            while due <= at:
-                too_late = at - due > CATCH_UP
-                if report_runs.add(connection, _new_run(mine, one.kind, day, due, too_late=too_late)):
-                    planned, missed = planned + (not too_late), missed + too_late
-                day, due = weeks.next_day(one.kind, mine.timetable, readers, since=due, after=day)
-            organisations.schedule(connection, Schedule(mine.name, one.kind, day, due))
-    return Planned(planned, missed)
+        due = organisations.due(connection, at, _PLANNED_AT_ONCE)
+        if not due:
+            return Planned(0, 0)
+        names = {one.organisation for one in due}
+        known = {one.name: one for one in organisations.listed(connection, names)}
+        last = report_runs.last_days(connection, names)
+        people = organisations.people(connection, names)
+        rows: list[dict[str, Any]] = []
+        ahead: list[Schedule] = []
+        for one in due:
+            mine = known[one.organisation]
+            theirs = [person for person in people if person.organisation == mine.name]
+            new, following = _due(one, mine, theirs, last.get((mine.name, one.kind)), at)
+            rows += new
+            ahead.append(following)
+        states = report_runs.add(connection, rows)
+        organisations.schedule(connection, *ahead)
+    return Planned(states.count("planned"), states.count("missed"))
+
+
+def _due(
+    one: Schedule, mine: Organisation, people: list[Recipient], last: date | None, now: datetime
+) -> tuple[list[dict[str, Any]], Schedule]:
+    """Return the reports of a kind that are due by now, and when the next one is."""
+    readers = recipients.hours(people, mine, one.kind)
+    day, at = one.next_on, one.next_at
+    if last is not None and day < last + weeks.step(one.kind):
+        # It was set while the last report was being planned.
+        day, at = weeks.next_day(one.kind, mine.timetable, readers, since=at, after=last)
+    rows = []
+    while at <= now:
+        rows.append(_new_run(mine, one.kind, day, at, too_late=now - at > CATCH_UP))
+        day, at = weeks.next_day(one.kind, mine.timetable, readers, since=at, after=day)
+    return rows, Schedule(mine.name, one.kind, day, at)
 
 
 def claim_run(database: Database, *, lease_seconds: float = 300, now: datetime | None = None) -> Run | None:
@@ -130,7 +146,7 @@ def freeze(
         frozen = {"content": content.model_dump_json(), "picture": picture, "made_at": at, "error": None}
         if not report_runs.settle(connection, run, state=state, lease=None, next_attempt_at=None, **frozen):
             return None
-        people = [one for one in organisations.people(connection, run.organisation) if one.wants(run.kind)]
+        people = [one for one in organisations.people(connection, [run.organisation]) if one.wants(run.kind)]
         rows = [_new_delivery(run, mine, one, content, at) for one in people if mine is not None]
         report_deliveries.add(connection, rows)
         return len([row for row in rows if row["state"] == "pending"])

@@ -134,7 +134,7 @@ def remove(database: Database, organisation: str, address: str, *, now: datetime
 def listed(database: Database, organisation: str | None = None) -> list[tuple[Recipient, str | None]]:
     """Return people by organisation and address, each with the reason why no report goes to them, if there is one."""
     with database.read() as connection:
-        found = organisations.people(connection, organisation)
+        found = organisations.people(connection, None if organisation is None else [organisation])
         reasons = organisations.suppressed(connection, [one.key for one in found])
     return [(one, reasons.get(one.key)) for one in found]
 
@@ -224,8 +224,9 @@ def check_locale(name: str) -> str:
 
 def _reschedule(connection: sa.Connection, mine: Organisation, now: datetime) -> None:
     """Say anew when the next report of each kind is due. The organisation is locked."""
-    people = organisations.people(connection, mine.name)
+    people = organisations.people(connection, [mine.name])
     before = {one.kind: one for one in organisations.schedules(connection) if one.organisation == mine.name}
+    last = report_runs.last_days(connection, [mine.name])
     for kind in KINDS:
         readers = hours(people, mine, kind)
         if kind != WEEKLY and not readers:
@@ -234,8 +235,7 @@ def _reschedule(connection: sa.Connection, mine: Organisation, now: datetime) ->
             continue
         # A report that was due already still is; a new organisation is told of nothing before its time.
         since = min(before[kind].next_at, max(mine.created_at, now - CATCH_UP)) if kind in before else now
-        last = report_runs.last_day(connection, mine.name, kind)
-        on, at = next_day(kind, mine.timetable, readers, since=since, after=last)
+        on, at = next_day(kind, mine.timetable, readers, since=since, after=last.get((mine.name, kind)))
         organisations.schedule(connection, Schedule(mine.name, kind, on, at))
 
 

@@ -83,20 +83,22 @@ def get(connection: sa.Connection, name: str, *, lock: bool = False) -> Organisa
 
 def save(connection: sa.Connection, values: dict[str, Any]) -> None:
     """Store an organisation, new or changed."""
-    _upsert(connection, organisations, values, ["name"])
+    _upsert(connection, organisations, [values], ["name"])
 
 
-def listed(connection: sa.Connection) -> list[Organisation]:
-    """Return all of them by name."""
-    rows = connection.execute(sa.select(*organisations.c).order_by(organisations.c.name))
-    return [Organisation(**row) for row in rows.mappings()]
+def listed(connection: sa.Connection, names: Collection[str] | None = None) -> list[Organisation]:
+    """Return organisations by name: all, or those named."""
+    query = sa.select(*organisations.c).order_by(organisations.c.name)
+    if names is not None:
+        query = query.where(organisations.c.name.in_(list(names)))
+    return [Organisation(**row) for row in connection.execute(query).mappings()]
 
 
-def people(connection: sa.Connection, organisation: str | None = None) -> list[Recipient]:
-    """Return the people of an organisation, or of all, by organisation and address."""
+def people(connection: sa.Connection, of: Collection[str] | None = None) -> list[Recipient]:
+    """Return the people of all organisations, or of those named, by organisation and address."""
     query = sa.select(*recipients.c).order_by(recipients.c.organisation, recipients.c.key)
-    if organisation is not None:
-        query = query.where(recipients.c.organisation == organisation)
+    if of is not None:
+        query = query.where(recipients.c.organisation.in_(list(of)))
     return [Recipient(**row) for row in connection.execute(query).mappings()]
 
 
@@ -112,7 +114,7 @@ def by_id(connection: sa.Connection, recipient_id: int) -> Recipient | None:
 
 def save_person(connection: sa.Connection, values: dict[str, Any]) -> None:
     """Store a person, new or changed."""
-    _upsert(connection, recipients, values, ["organisation", "key"])
+    _upsert(connection, recipients, [values], ["organisation", "key"])
 
 
 def change_person(connection: sa.Connection, recipient_id: int, **values: Any) -> None:
@@ -136,7 +138,7 @@ def suppressed(connection: sa.Connection, keys: Collection[str] | None = None) -
 
 def suppress(connection: sa.Connection, key: str, reason: str, now: datetime) -> None:
     """Have no report go to an address."""
-    _upsert(connection, suppressions, {"key": key, "reason": reason, "at": now}, ["key"])
+    _upsert(connection, suppressions, [{"key": key, "reason": reason, "at": now}], ["key"])
 
 
 def release(connection: sa.Connection, key: str) -> bool:
@@ -144,9 +146,10 @@ def release(connection: sa.Connection, key: str) -> bool:
     return connection.execute(sa.delete(suppressions).where(suppressions.c.key == key)).rowcount == 1
 
 
-def schedule(connection: sa.Connection, one: Schedule) -> None:
-    """Set when the next report of a kind is due."""
-    _upsert(connection, report_schedules, one._asdict(), ["organisation", "kind"])
+def schedule(connection: sa.Connection, *ahead: Schedule) -> None:
+    """Set when the next reports are due."""
+    if ahead:
+        _upsert(connection, report_schedules, [one._asdict() for one in ahead], ["organisation", "kind"])
 
 
 def unschedule(connection: sa.Connection, organisation: str, kind: str) -> None:
@@ -173,8 +176,8 @@ def _one(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> Recipient
     return Recipient(**row) if row is not None else None
 
 
-def _upsert(connection: sa.Connection, table: sa.Table, values: dict[str, Any], key: list[str]) -> None:
+def _upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], key: list[str]) -> None:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    new = dialect.insert(table).values(values)
-    told = {name: new.excluded[name] for name in values if name not in key}
-    connection.execute(new.on_conflict_do_update(index_elements=[table.c[name] for name in key], set_=told))
+    new = dialect.insert(table)
+    told = {name: new.excluded[name] for name in rows[0] if name not in key}
+    connection.execute(new.on_conflict_do_update(index_elements=[table.c[name] for name in key], set_=told), rows)

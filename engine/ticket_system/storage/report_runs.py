@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -37,18 +38,20 @@ class Run:
     error: str | None
 
 
-def add(connection: sa.Connection, values: dict[str, Any]) -> bool:
-    """Plan a report; False: it was planned before."""
+def add(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Plan reports; returns the states of those that were not planned before."""
+    if not rows:
+        return []
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    new = dialect.insert(report_runs).values(values).on_conflict_do_nothing()
-    return connection.execute(new).rowcount == 1
+    new = dialect.insert(report_runs).on_conflict_do_nothing().returning(report_runs.c.state)
+    return list(connection.scalars(new, list(rows)))
 
 
-def last_day(connection: sa.Connection, organisation: str, kind: str) -> date | None:
-    """Return the day of an organisation's last report of a kind, whatever became of it."""
-    mine = (report_runs.c.organisation == organisation, report_runs.c.kind == kind)
-    newest: date | None = connection.execute(sa.select(sa.func.max(report_runs.c.sent_on)).where(*mine)).scalar_one()
-    return newest
+def last_days(connection: sa.Connection, organisations: Collection[str]) -> dict[tuple[str, str], date]:
+    """Return the day of the last report of organisations, by organisation and kind, whatever became of it."""
+    mine = (report_runs.c.organisation, report_runs.c.kind)
+    query = sa.select(*mine, sa.func.max(report_runs.c.sent_on)).where(mine[0].in_(list(organisations)))
+    return {(name, kind): day for name, kind, day in connection.execute(query.group_by(*mine))}
 
 
 def claim(connection: sa.Connection, *, lease: str, until: datetime, now: datetime) -> Run | None:
