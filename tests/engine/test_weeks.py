@@ -1,4 +1,4 @@
-"""A report is due at a local hour, once a week, wherever its organisation is: the year 2026 in all zones of the world."""
+"""A report is due at a local hour, once a week, wherever its organisation is: 2026 in all zones of the world."""
 
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
