@@ -7,8 +7,8 @@ from tests.support.factories import a_ticket
 from ticket_system import Ticket
 from ticket_system.outbox import OutboxRow
 from ticket_system.sla.clocks import settle, start
-from ticket_tasks.errors import Rejected
 from ticket_system.tickets import is_address
+from ticket_tasks.errors import Rejected
 from ticket_tasks.letters import LINES, alarm_letter, bundle_letter, duration, one_line, place, recipient
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
