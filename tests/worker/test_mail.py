@@ -200,6 +200,7 @@ WAYS: tuple[tuple[str, str], ...] = (("tls", "ssl_context"), ("starttls", "tls_c
 ENCRYPTED = pytest.mark.parametrize(("ours", "theirs"), WAYS, ids=("tls", "starttls"))
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # aiosmtpd sees no encryption before its own
 @ENCRYPTED
 def test_a_letter_goes_out_encrypted_behind_a_login(
     keys: ssl.SSLContext, trusted: None, ours: str, theirs: str
