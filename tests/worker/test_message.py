@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.smtp import PostOffice
-from ticket_tasks.errors import Rejected
+from ticket_tasks.errors import Rejected, Transient
 from ticket_tasks.toolbox import Letter, Mailing, Picture
 from ticket_worker.mail import SmtpMailer
 from ticket_worker.message import Sender, as_bytes, digest
@@ -25,7 +25,7 @@ WEEKLY = Letter(
     key="weekly/initech/2026-03-01/7",
     to="grace@example.com",
     to_name="Grace Größer",
-    subject="Initech: 97 % kept, 3 broken, in the week from 23 February to 1 March – größer als je zuvor, und länger",
+    subject="Initech: 97 % kept, 3 broken, in the week from 23 February to 1 March: größer als je zuvor, und länger",
     text="Grüße\n.\n.. dots\n" + "long " * 300 + "\nend\n",
     at=datetime(2026, 3, 2, 9, 0, tzinfo=UTC),
     html='<!doctype html><html lang="en"><p>Größe</p><img src="cid:curve" alt="Backlog: 12, 4 more"></html>\n',
@@ -61,9 +61,8 @@ def test_the_server_gets_the_same_bytes_every_time(post_office: PostOffice) -> N
     for attempt in range(3):
         try:
             mailer.send(WEEKLY, before_data=lambda: None)
-        except Exception:
+        except Transient:
             assert attempt == 0
-            continue
     assert {one.content for one in post_office.delivered} == {as_bytes(WEEKLY, SENDER)}
     assert len(post_office.delivered) == 2
 
@@ -138,7 +137,7 @@ def test_what_programs_read_is_neither_encoded_nor_folded() -> None:
     for name in words:
         # RFC 2047: no encoded word is longer than 75 characters, and no line that holds one longer than 76.
         assert all(len(word) <= 75 for word in re.findall(r"=\?\S+\?=", headers[name]))
-        assert all(len(line) <= 78 for line in headers[name].split("\r\n")[1:-1])
+        assert all(len(line) <= 76 for line in headers[name].split("\r\n") if "=?" in line and "@" not in line)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +226,7 @@ def test_no_text_can_end_its_part() -> None:
 
 
 def test_a_mark_that_no_mail_can_carry_is_left_out_of_the_text() -> None:
-    assert parsed(as_bytes(replace(PLAIN, text="a\0b\n"), SENDER)).get_content() == "ab\n"
+    assert parsed(as_bytes(replace(PLAIN, text="a\0b\n"), SENDER)).get_content() == "ab\r\n"
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------

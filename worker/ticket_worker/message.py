@@ -17,7 +17,7 @@ from ticket_tasks.errors import Rejected
 from ticket_tasks.toolbox import Letter, Mailing
 from ticket_worker.addresses import is_plain_address
 
-#: A line of a message holds 998 characters; the longest header, with its name, stays below.
+#: A line of a message holds 998 characters; the longest header, with its name, stays below. So does a word of a subject.
 _LONGEST_VALUE = 950
 _LONGEST_LABEL = 60
 _BREAK = re.compile(r"[\r\n\0]")
@@ -56,7 +56,7 @@ class _Wire(EmailPolicy):
 
 # Seven bits pass through every server, and no server on the way has a reason to break a signature.
 _WIDE = SMTP.clone(cte_type="7bit", max_line_length=998)
-_POLICY = _Wire(linesep="\r\n", cte_type="7bit")
+_POLICY = _Wire(linesep="\r\n", cte_type="7bit", max_line_length=76)
 
 
 def as_bytes(letter: Letter, sender: Sender) -> bytes:
@@ -154,7 +154,7 @@ def _line(text: str, what: str) -> str:
         raise Rejected(f"{what} holds a line break")
     text.encode()
     # An encoded word that somebody wrote is no encoded word: decoded, it might hold a line break.
-    return _CONTROL.sub(" ", text).replace("=?", "= ?")
+    return _CONTROL.sub(" ", text[:_LONGEST_VALUE]).replace("=?", "= ?")
 
 
 def _body(text: str) -> str:

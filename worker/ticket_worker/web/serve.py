@@ -34,8 +34,8 @@ def require(settings: Settings) -> None:
     if not served_paths(settings):
         problems.append(
             "TICKETS_STRIPE_WEBHOOK_SECRETS, TICKETS_STRIPE_THIN_SECRETS, TICKETS_LINK_SECRETS: none of them is set, "
-            "and without its secret a path is not served. Expected: whsec_…, as Stripe shows it for the endpoint; or 32 "
-            "random characters, for links that leave a report"
+            "and without its secret a path is not served. Expected: whsec_…, as Stripe shows it for the endpoint; "
+            "or 32 random characters, for links that leave a report"
         )
     needed = {
         "billing": (*_SERVER, "stripe") if takes_events(settings) else (),
