@@ -17,7 +17,7 @@ from ticket_tasks.errors import Rejected
 from ticket_tasks.toolbox import Letter, Mailing
 from ticket_worker.addresses import is_plain_address
 
-#: A line of a message holds 998 characters; the longest header, with its name, stays below. So does a word of a subject.
+#: A line of a message holds 998 characters; a header that may not be folded stays below, and so does any one word.
 _LONGEST_VALUE = 950
 _LONGEST_LABEL = 60
 _BREAK = re.compile(r"[\r\n\0]")

@@ -183,6 +183,6 @@ def _fields(content_type: str, body: bytes) -> list[tuple[str, str]]:
                 (str(part.get_param("name", header="content-disposition")), part.get_content().strip())
                 for part in message.iter_parts()
             ]
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, LookupError, AttributeError, RecursionError):
         raise Refused(400, "the form cannot be read") from None
     raise Refused(400, "this is no form")
