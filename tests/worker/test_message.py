@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.header import decode_header, make_header
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from email.policy import default
 from typing import Any
 
@@ -171,7 +171,7 @@ def test_the_title_of_a_series_is_quoted_or_left_out(title: str, shown: str) -> 
 # --- the parts ---------------------------------------------------------------------------------------------------
 
 
-def tree(message: EmailMessage) -> Any:
+def tree(message: MIMEPart) -> Any:
     return (
         [message.get_content_type(), *map(tree, message.iter_parts())]
         if message.is_multipart()

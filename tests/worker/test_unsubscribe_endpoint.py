@@ -31,15 +31,14 @@ SECRET = "a-secret-of-some-length" * 2
 LINKS = Links([SECRET], "")
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ONE_CLICK = b"List-Unsubscribe=One-Click"
+GRACE = ("Initech & Söhne <b>", "grace@example.com")
 
 
 @dataclass
 class Register:
     """Subscribers in memory: who gets what, and every wish that arrived."""
 
-    people: dict[int, tuple[str, str]] = field(
-        default_factory=lambda: {7: ("Initech & Söhne <b>", "grace@example.com")}
-    )
+    people: dict[int, tuple[str, str]] = field(default_factory=lambda: {7: GRACE})
     left: set[tuple[int, str]] = field(default_factory=set)
     wishes: list[tuple[int, str, bool, str]] = field(default_factory=list)
     is_away: bool = False
@@ -102,8 +101,8 @@ def pressed(answer: Answer) -> bytes:
 
 
 def test_looking_says_whom_it_concerns_and_changes_nothing(endpoint: Endpoint, register: Register) -> None:
-    for _ in range(3):
-        answer = look(endpoint)
+    answer = look(endpoint)
+    assert look(endpoint).body == answer.body
     assert answer.status == 200
     assert "g…@example.com gets the weekly report of Initech & Söhne <b>." in words(answer)
     assert "grace@" not in answer.body.decode()
@@ -159,7 +158,7 @@ MULTIPART = b'--x\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n
         (ONE_CLICK, "application/x-www-form-urlencoded"),
         (ONE_CLICK, "Application/X-WWW-Form-URLEncoded; charset=UTF-8"),
         (MULTIPART, "multipart/form-data; boundary=x"),
-        (MULTIPART.replace(b"--x", b'--"y"'), 'multipart/form-data; boundary="\\"y\\""'),
+        (MULTIPART.replace(b"--x", b"--x=y:z"), 'multipart/form-data; boundary="x=y:z"'),
     ),
     ids=("form", "form with charset", "multipart", "quoted boundary"),
 )
@@ -193,6 +192,11 @@ def test_the_buttons_lead_out_and_back(endpoint: Endpoint, register: Register) -
     assert pressed(look(endpoint)) == pressed(back)
 
 
+def typed(kind: bytes) -> bytes:
+    """The form, its field of this type."""
+    return MULTIPART.replace(b"\r\n\r\n", b"\r\nContent-Type: " + kind + b"\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     (
@@ -205,11 +209,11 @@ def test_the_buttons_lead_out_and_back(endpoint: Endpoint, register: Register) -
         (ONE_CLICK, "text/plain"),
         (b"--x\r\n", "multipart/form-data; boundary=x"),
         (ONE_CLICK, "multipart/form-data"),
-        (MULTIPART.replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=none\r\n\r\n"), "multipart/form-data; boundary=x"),
-        (MULTIPART.replace(b"\r\n\r\n", b"\r\nContent-Type: message/rfc822\r\n\r\n"), "multipart/form-data; boundary=x"),
+        (typed(b"text/plain; charset=none"), "multipart/form-data; boundary=x"),
+        (typed(b"message/rfc822"), "multipart/form-data; boundary=x"),
         (b"--x\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n" * 60, "multipart/form-data; boundary=x"),
     ),
-)  # fmt: skip
+)
 def test_what_asks_for_nothing_changes_nothing(endpoint: Endpoint, register: Register, body: bytes, kind: str) -> None:
     assert post(endpoint, body, **{"Content-Type": kind}).status == 400
     assert register.wishes == []
@@ -323,7 +327,7 @@ from ticket_worker.web import serve
 settings = read_settings(**{given!r})
 serve.require(settings)
 from ticket_worker.web import listener
-print([route.path for route in listener.create_web_app(settings).routes])
+print(*dict.fromkeys(route.path for route in listener.create_web_app(settings).routes))
 """
 STRIPE = {"stripe_webhook_secrets": "whsec_x"}
 REPORTS = {"link_secrets": "x" * 32, "public_url": "https://desk.example.com"}
@@ -332,13 +336,13 @@ REPORTS = {"link_secrets": "x" * 32, "public_url": "https://desk.example.com"}
 @pytest.mark.parametrize(
     ("given", "missing", "paths"),
     (
-        (REPORTS, ["stripe", "limits"], ["/unsubscribe/{token}", "/healthz"]),
-        (STRIPE, ["itsdangerous", "jinja2", "babel"], ["/stripe", "/healthz"]),
-        (STRIPE | REPORTS, [], ["/stripe", "/unsubscribe/{token}", "/healthz"]),
+        (REPORTS, ["stripe", "limits"], "/unsubscribe/{token} /healthz"),
+        (STRIPE, ["itsdangerous", "jinja2", "babel"], "/stripe /healthz"),
+        (STRIPE | REPORTS, [], "/stripe /unsubscribe/{token} /healthz"),
     ),
     ids=("reports", "events", "both"),
 )
-def test_a_part_needs_no_package_of_another(given: dict[str, str], missing: list[str], paths: list[str]) -> None:
+def test_a_part_needs_no_package_of_another(given: dict[str, str], missing: list[str], paths: str) -> None:
     code = MADE.format(given=given, missing=missing)
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (found.stdout, found.stderr) == (f"{paths}\n", "")
