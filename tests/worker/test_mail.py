@@ -18,8 +18,10 @@ from structlog.testing import capture_logs
 from tests.support.smtp import HANG_UP, LOSE_REPLY, PostOffice, Reply, Verb, running_post_office
 from ticket_tasks.errors import JobError, Rejected, Transient, Uncertain, Unreachable
 from ticket_tasks.toolbox import Letter
+from ticket_worker.checks import _mail
 from ticket_worker.mail import ConsoleMailer, DirectoryMailer, SmtpMailer
 from ticket_worker.message import Sender, as_bytes
+from ticket_worker.settings import read_settings
 
 LETTER = Letter(
     key="t-1/resolution/1/breached/0/0/mail",
@@ -275,6 +277,12 @@ def test_a_folder_that_cannot_be_made_is_weather(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unreachable, match="file/mail"):
         DirectoryMailer(Sender("tickets@example.com"), tmp_path / "file" / "mail").send(LETTER, before_data=nothing)
+
+
+def test_a_check_says_where_letters_go() -> None:
+    given = {"mail": "directory", "mail_to": "desk@example.com"}
+    details = [found.detail for settings in (read_settings(), read_settings(**given)) for found in _mail(settings)]
+    assert details == ["to the log (TICKETS_MAIL=console)", "to data/mail (TICKETS_MAIL=directory)"]
 
 
 def test_the_twin_refuses_what_the_server_would_not_get(tmp_path: Path) -> None:

@@ -161,7 +161,12 @@ def test_series_whose_names_look_alike_stay_apart() -> None:
 
 @pytest.mark.parametrize(
     ("title", "shown"),
-    (('The "big" one\\', r'"The \"big\" one\\" '), ("Größe", ""), ("=?utf-8?q?x?=", '"= ?utf-8?q?x?=" ')),
+    (
+        ('The "big" one\\', r'"The \"big\" one\\" '),
+        ("Größe", ""),
+        ("x" * 300, f'"{"x" * 200}" '),
+        ("=?utf-8?q?x?=", '"= ?utf-8?q?x?=" '),
+    ),
 )
 def test_the_title_of_a_series_is_quoted_or_left_out(title: str, shown: str) -> None:
     headers = headers_of(as_bytes(mailed(title=title), SENDER))

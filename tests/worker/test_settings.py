@@ -71,6 +71,7 @@ def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         ("TICKETS_SMTP_STARTTLS", "perhaps", "true or false"),
         ("TICKETS_MAIL_REPLY_TO", "Desk <desk@example.com>", "name@domain"),
         ("TICKETS_MAIL_NAME", "Desk\r\nBcc: b@example.com", "one line"),
+        ("TICKETS_MAIL_NAME", "x" * 101, "100 characters"),
         ("TICKETS_UNSUBSCRIBE_MAIL", "a@example.com,b@example.com", "name@domain"),
         ("TICKETS_PUBLIC_URL", "http://desk.example.com", "https://host"),
         ("TICKETS_PUBLIC_URL", "https://desk.example.com/?a=b", "https://host"),

@@ -23,7 +23,9 @@ class MailSettings(BaseSettings):
         default="console", description="console (letters go to the log), directory (to files) or smtp"
     )
     mail_from: str = Field(default="tickets@localhost", description="the sender's address, name@domain")
-    mail_name: str | None = Field(default=None, description="what the sender is called, one line of 100 characters")
+    mail_name: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="what the sender is called, one line of at most 100 characters"
+    )
     mail_reply_to: str | None = Field(default=None, description="the address that gets answers, name@domain")
     mail_to: str | None = Field(
         default=None, description="the address for notices of tickets whose assignee is no address, name@domain"
@@ -55,7 +57,9 @@ class MailSettings(BaseSettings):
     ticket_url: str | None = Field(
         default=None, description="https://desk.example.com/tickets/{id}, where a ticket is looked at"
     )
-    postal_address: str | None = Field(default=None, description="the sender's postal address, 300 characters at most")
+    postal_address: Annotated[str, Field(max_length=300)] | None = Field(
+        default=None, description="the sender's postal address, one line of at most 300 characters"
+    )
 
     @field_validator("mail", mode="before")
     @classmethod
@@ -73,7 +77,7 @@ class MailSettings(BaseSettings):
     @field_validator("mail_name", "postal_address")
     @classmethod
     def _is_writing(cls, value: str | None) -> str | None:
-        if value is not None and (not value.isprintable() or len(value) > 300):  # noqa: PLR2004
+        if value is not None and not value.isprintable():
             raise ValueError("this is not one line of text")
         return value
 

@@ -20,6 +20,7 @@ from ticket_worker.addresses import is_plain_address
 #: A line of a message holds 998 characters; a header that may not be folded stays below, and so does any one word.
 _LONGEST_VALUE = 950
 _LONGEST_LABEL = 60
+_LONGEST_TITLE = 200
 _BREAK = re.compile(r"[\r\n\0]")
 # The rest of what the email package, or a mail program, might take for the end of a line.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -109,14 +110,17 @@ def _enrol(message: EmailMessage, mailing: Mailing, sender: Sender) -> None:
     if (address := mailing.unsubscribe_address) is not None:
         _mailbox(address)
         ways.append(f"<mailto:{quote(address, safe='@')}?subject=unsubscribe%20{label}>")
-    if ways:
-        message["List-Unsubscribe"] = _bounded(", ".join(ways))
+    told = ", ".join(ways)
+    if len(told) > _LONGEST_VALUE:
+        raise Rejected("the ways out of the series are longer than a line can be")
+    if told:
+        message["List-Unsubscribe"] = told
     if url is not None and url.startswith("https://"):
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    title = _line(mailing.title, "the title").replace("\\", "\\\\").replace('"', '\\"')
+    title = _line(mailing.title, "the title")[:_LONGEST_TITLE].replace("\\", "\\\\").replace('"', '\\"')
     identity = f"<{label}.{sender.domain}>"
     # It may be left out, and in other letters it would need encoded words.
-    message["List-Id"] = _bounded(f'"{title}" {identity}' if title.isascii() else identity)
+    message["List-Id"] = f'"{title}" {identity}' if title.isascii() else identity
     message["Feedback-ID"] = f"{label}:tickets"
 
 
@@ -143,7 +147,7 @@ def _fill(message: EmailMessage, letter: Letter) -> None:
 
 def _mailbox(address: str, name: str | None = None) -> Address:
     if not is_plain_address(address):
-        raise Rejected("this is not a plain mail address: " + ascii(address[:100]))
+        raise Rejected("an address is not plainly name@domain")
     user, _, domain = address.partition("@")
     return Address(_line(name or "", "a name"), user, domain)
 
@@ -152,19 +156,13 @@ def _line(text: str, what: str) -> str:
     """Return it as one line of words that mean nothing to a mail program; refuse what would begin another header."""
     if _BREAK.search(text):
         raise Rejected(f"{what} holds a line break")
-    text.encode()
+    text.encode()  # raises for half a character, of which a header would make something else
     # An encoded word that somebody wrote is no encoded word: decoded, it might hold a line break.
     return _CONTROL.sub(" ", text[:_LONGEST_VALUE]).replace("=?", "= ?")
 
 
 def _body(text: str) -> str:
     return text.replace("\0", "")
-
-
-def _bounded(value: str) -> str:
-    if len(value) > _LONGEST_VALUE:
-        raise Rejected("a header would be longer than a line can be")
-    return value
 
 
 def _list_label(list_name: str) -> str:

@@ -131,7 +131,9 @@ class _Pages:
             return page("You get no reports", "Nobody by this link gets any of them.", status=410)
         except Exception as error:  # noqa: BLE001 - whatever it is: not done, so it has to be tried again
             log.error("wish.not_done", error=type(error).__name__)  # noqa: TRY400 - a traceback could quote an address
-            response = page("This does not work right now", "Nothing was changed. Please try again later.", status=503)
+            response = page(
+                "This does not work right now", "Please try again later; asking twice does no harm.", status=503
+            )
             response.headers["Retry-After"] = "60"
             return response
         return _told(told, kind, wish)
