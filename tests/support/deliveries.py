@@ -13,8 +13,8 @@ from typing import Any
 import stripe
 from starlette.types import ASGIApp
 
-from ticket_worker.billing.listener import Server
 from ticket_worker.settings import Settings
+from ticket_worker.web.listener import Server
 
 SNAPSHOT_SECRET = "whsec_snapshot"
 THIN_SECRET = "whsec_thin"

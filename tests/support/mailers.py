@@ -17,13 +17,14 @@ class KeepingMailer:
     before: deque[Exception] = field(default_factory=deque)
     after: deque[Exception] = field(default_factory=deque)
 
-    def send(self, letter: Letter, *, before_data: Callable[[], None]) -> None:
+    def send(self, letter: Letter, *, before_data: Callable[[], None]) -> str:
         if self.before:
             raise self.before.popleft()
         before_data()
         self.letters.append(letter)
         if self.after:
             raise self.after.popleft()
+        return f"250 kept as {len(self.letters)}"
 
 
 @dataclass

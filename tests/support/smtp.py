@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -42,7 +42,11 @@ class Delivered:
 
     sender: str
     recipients: tuple[str, ...]
-    message: EmailMessage
+    content: bytes
+
+    @property
+    def message(self) -> EmailMessage:
+        return message_from_bytes(self.content, _class=EmailMessage, policy=default)
 
 
 @dataclass
@@ -92,16 +96,15 @@ class PostOffice:
         reply = await self._reply("DATA", "", server)
         if reply.accepts:
             content = cast("bytes", envelope.content)
-            message = message_from_bytes(content, _class=EmailMessage, policy=default)
-            self.delivered.append(Delivered(envelope.mail_from or "", tuple(envelope.rcpt_tos), message))
+            self.delivered.append(Delivered(envelope.mail_from or "", tuple(envelope.rcpt_tos), content))
         return reply.text
 
 
 @contextmanager
-def running_post_office() -> Iterator[PostOffice]:
-    """A mail server for as long as the block runs."""
+def running_post_office(**how: Any) -> Iterator[PostOffice]:
+    """A mail server for as long as the block runs; `how` is what aiosmtpd takes, for encryption and logins."""
     office = PostOffice()
-    listener = _Listener(office, hostname=office.host, port=0)
+    listener = _Listener(office, hostname=office.host, port=0, **how)
     listener.start()
     office.port = listener.port
     try:

@@ -1,14 +1,20 @@
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.support.postgres import create_database, drop_database
 from ticket_system import SchemaOutdated, StorageUnavailable
+from ticket_tasks.toolbox import Stationery
 from ticket_worker.chat import ChatSender
 from ticket_worker.database import prepare_database
 from ticket_worker.destinations import ChatPlace
-from ticket_worker.lifecycle import Workshop, build_mailer, build_notifier
-from ticket_worker.mail import ConsoleMailer, SmtpMailer
+from ticket_worker.errors import SettingsError
+from ticket_worker.lifecycle import Workshop, build_mailer, build_notifier, build_stationery
+from ticket_worker.links import Links
+from ticket_worker.mail import ConsoleMailer, DirectoryMailer, SmtpMailer
+from ticket_worker.message import Sender
 from ticket_worker.notify import ConsoleNotifier, NamedNotifier
 from ticket_worker.settings import read_settings
 
@@ -31,11 +37,43 @@ def test_the_toolbox_follows_the_settings() -> None:
 
 
 def test_the_settings_choose_the_mailer() -> None:
-    assert build_mailer(read_settings()) == ConsoleMailer("tickets@localhost")
+    assert build_mailer(read_settings()) == ConsoleMailer(Sender("tickets@localhost"))
     smtp = read_settings(mail="smtp", mail_to="a@example.com", smtp_user="robot", smtp_password="hush")
     mailer = build_mailer(smtp)
     assert isinstance(mailer, SmtpMailer)
     assert (mailer.user, mailer.password) == ("robot", "hush")
+    assert build_mailer(read_settings(mail="directory", mail_to="a@example.com", mail_name="Desk")) == DirectoryMailer(
+        Sender("tickets@localhost", "Desk"), Path("data/mail")
+    )
+
+
+SECRET = "s3cret" * 6
+
+
+def test_the_stationery_follows_the_settings() -> None:
+    assert build_stationery(read_settings()) == Stationery()
+    settings = read_settings(
+        link_secrets=SECRET,
+        public_url="https://desk.example.com/",
+        ticket_url="https://desk.example.com/tickets/{id}",
+        postal_address="1 High Street",
+        unsubscribe_mail="leave@example.com",
+    )
+    made = build_stationery(settings)
+    assert (made.ticket_url, made.postal_address) == ("https://desk.example.com/tickets/{id}", "1 High Street")
+    assert made.unsubscribe_address == "leave@example.com"
+    assert made.unsubscribe_url is not None
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    url = made.unsubscribe_url(7, "weekly", at)
+    assert url.startswith("https://desk.example.com/unsubscribe/")
+    assert Links([SECRET], "").read(url.rpartition("/")[2], at) == (7, "weekly")
+    assert SECRET not in repr(made)
+
+
+def test_links_that_cannot_be_signed_are_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "itsdangerous", None)
+    with pytest.raises(SettingsError, match=r"blackroad-ticket-system\[digest\]"):
+        build_stationery(read_settings(link_secrets=SECRET, public_url="https://desk.example.com"))
 
 
 def test_an_embedded_database_brings_itself_up_to_date(tmp_path: Path) -> None:

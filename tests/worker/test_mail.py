@@ -1,17 +1,27 @@
+import errno
+import os
+import shutil
 import socket
+import ssl
+import subprocess
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+from aiosmtpd.smtp import AuthResult, LoginPassword
 from structlog.testing import capture_logs
 
-from tests.support.smtp import HANG_UP, LOSE_REPLY, PostOffice, Reply, Verb
-from ticket_tasks.errors import JobError, Rejected, Transient, Uncertain
+from tests.support.smtp import HANG_UP, LOSE_REPLY, PostOffice, Reply, Verb, running_post_office
+from ticket_tasks.errors import JobError, Rejected, Transient, Uncertain, Unreachable
 from ticket_tasks.toolbox import Letter
-from ticket_worker.mail import ConsoleMailer, SmtpMailer, as_bytes
+from ticket_worker.checks import _mail
+from ticket_worker.mail import ConsoleMailer, DirectoryMailer, SmtpMailer
+from ticket_worker.message import Sender, as_bytes
+from ticket_worker.settings import read_settings
 
 LETTER = Letter(
     key="t-1/resolution/1/breached/0/0/mail",
@@ -23,8 +33,12 @@ LETTER = Letter(
 
 
 def mailer(office: PostOffice, **changes: Any) -> SmtpMailer:
-    plain = SmtpMailer("tickets@example.com", office.host, office.port, timeout_seconds=0.5)
+    plain = SmtpMailer(Sender("tickets@example.com"), office.host, office.port, timeout_seconds=0.5)
     return replace(plain, **changes)
+
+
+def nothing() -> None:
+    """What is done before the letter goes out."""
 
 
 def send(office: PostOffice, letter: Letter = LETTER) -> bool:
@@ -49,23 +63,15 @@ def test_a_letter_arrives_as_it_was_written(post_office: PostOffice) -> None:
     assert "Bcc" not in message
 
 
+def test_what_the_server_answered_is_returned(post_office: PostOffice) -> None:
+    post_office.answer("DATA", "250 2.0.0 Ok: queued as 4F2A")
+    assert mailer(post_office).send(LETTER, before_data=nothing) == "250 2.0.0 Ok: queued as 4F2A"
+
+
 def test_the_intent_is_announced_after_the_envelope_and_before_the_letter(post_office: PostOffice) -> None:
     seen: list[list[str]] = []
     mailer(post_office).send(LETTER, before_data=lambda: seen.append(list(post_office.commands)))
     assert seen == [["MAIL tickets@example.com", "RCPT grace@example.com"]]
-
-
-def test_every_attempt_sends_the_same_bytes() -> None:
-    assert as_bytes(LETTER, "a@example.com") == as_bytes(LETTER, "a@example.com")
-    assert b"<" + b"=?" not in as_bytes(LETTER, "a@example.com")
-
-
-def test_no_structured_header_is_folded_into_encoded_words() -> None:
-    content = as_bytes(LETTER, f"tickets@{'sub.' * 30}example.com")
-    (line,) = [line for line in content.split(b"\r\n") if line.startswith(b"Message-ID:")]
-    assert b"=?" not in line
-    assert line.endswith(b"example.com>")
-    content.decode("ascii")
 
 
 REFUSALS: tuple[tuple[Verb, str, type[JobError]], ...] = (
@@ -155,8 +161,131 @@ def test_the_password_is_not_in_the_repr(post_office: PostOffice) -> None:
 def test_the_console_twin_shows_the_letter() -> None:
     announced: list[bool] = []
     with capture_logs() as lines:
-        ConsoleMailer("tickets@example.com").send(
+        ConsoleMailer(Sender("tickets@example.com")).send(
             Letter("k", None, "Overdue", "text", LETTER.at), before_data=lambda: announced.append(True)
         )
     assert announced
     assert (lines[0]["to"], lines[0]["subject"]) == ("(nobody configured)", "Overdue")
+
+
+# --- encrypted ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    folder = tmp_path_factory.mktemp("certificates")
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("the openssl command makes the certificate")
+    names = ["-subj", "/CN=mail", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def keys(certificates: Path) -> ssl.SSLContext:
+    """What an encrypting server needs."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    return context
+
+
+@pytest.fixture
+def trusted(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine trusts the authority behind the certificate."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "cert.pem"))
+
+
+WAYS: tuple[tuple[str, str], ...] = (("tls", "ssl_context"), ("starttls", "tls_context"))
+ENCRYPTED = pytest.mark.parametrize(("ours", "theirs"), WAYS, ids=("tls", "starttls"))
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # aiosmtpd sees no encryption before its own
+@ENCRYPTED
+def test_a_letter_goes_out_encrypted_behind_a_login(
+    keys: ssl.SSLContext, trusted: None, ours: str, theirs: str
+) -> None:
+    logins: list[tuple[bytes, bytes]] = []
+
+    def known(_server: object, _session: object, _envelope: object, _mechanism: str, data: LoginPassword) -> AuthResult:
+        logins.append((data.login, data.password))
+        return AuthResult(success=data.password == b"hush", handled=False)
+
+    how = {theirs: keys, "authenticator": known, "auth_required": True, "auth_require_tls": theirs == "tls_context"}
+    with running_post_office(**how) as office:
+        sender = mailer(office, **{ours: True}, user="robot", password="hush", timeout_seconds=5)
+        assert sender.send(LETTER, before_data=nothing).startswith("250 ")
+        assert [one.content for one in office.delivered] == [as_bytes(LETTER, sender.sender)]
+        with pytest.raises(Unreachable, match="535") as raised:
+            replace(sender, password="wrong").check()
+    assert (logins[0], set(logins[1:])) == ((b"robot", b"hush"), {(b"robot", b"wrong")})
+    assert "wrong" not in str(raised.value)
+
+
+@ENCRYPTED
+def test_a_certificate_that_nobody_vouches_for_gets_nothing(keys: ssl.SSLContext, ours: str, theirs: str) -> None:
+    with running_post_office(**{theirs: keys}) as office:
+        with pytest.raises(Unreachable, match="certificate verify failed"):
+            mailer(office, **{ours: True}, timeout_seconds=5).send(LETTER, before_data=pytest.fail)
+        assert office.commands == []
+
+
+@ENCRYPTED
+def test_a_certificate_of_another_host_gets_nothing(
+    keys: ssl.SSLContext, trusted: None, ours: str, theirs: str
+) -> None:
+    with running_post_office(**{theirs: keys}) as office:
+        other = mailer(office, **{ours: True}, host="localhost", timeout_seconds=5)
+        with pytest.raises(Unreachable, match="certificate is not valid for 'localhost'"):
+            other.send(LETTER, before_data=pytest.fail)
+        assert office.commands == []
+
+
+# --- the twin that writes files ----------------------------------------------------------------------------------
+
+
+def test_a_letter_becomes_a_file_and_its_repeat_the_same(tmp_path: Path) -> None:
+    twin = DirectoryMailer(Sender("tickets@example.com"), tmp_path / "mail" / "out")
+    answers = {twin.send(LETTER, before_data=nothing) for _ in range(2)}
+    (path,) = (tmp_path / "mail" / "out").iterdir()
+    assert answers == {f"kept as {path.name}"}
+    assert path.name.startswith("20260302T120000Z-")
+    assert path.suffix == ".eml"
+    assert path.read_bytes() == as_bytes(LETTER, twin.sender)
+
+
+def test_two_letters_of_one_moment_are_two_files(tmp_path: Path) -> None:
+    twin = DirectoryMailer(Sender("tickets@example.com"), tmp_path)
+    for key in ("one", "another"):
+        twin.send(replace(LETTER, key=key), before_data=nothing)
+    assert len(list(tmp_path.glob("*.eml"))) == 2
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Unreachable, match="No space left"):
+        DirectoryMailer(Sender("tickets@example.com"), tmp_path).send(LETTER, before_data=nothing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_weather(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unreachable, match="file/mail"):
+        DirectoryMailer(Sender("tickets@example.com"), tmp_path / "file" / "mail").send(LETTER, before_data=nothing)
+
+
+def test_a_check_says_where_letters_go() -> None:
+    given = {"mail": "directory", "mail_to": "desk@example.com"}
+    details = [found.detail for settings in (read_settings(), read_settings(**given)) for found in _mail(settings)]
+    assert details == ["to the log (TICKETS_MAIL=console)", "to data/mail (TICKETS_MAIL=directory)"]
+
+
+def test_the_twin_refuses_what_the_server_would_not_get(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="nobody"):
+        DirectoryMailer(Sender("tickets@example.com"), tmp_path).send(replace(LETTER, to=None), before_data=pytest.fail)
+    assert list(tmp_path.iterdir()) == []

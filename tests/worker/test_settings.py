@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,13 +62,26 @@ def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         ("TICKETS_SCAN_INTERVAL_SECONDS", "often", "seconds between two scans"),
         ("TICKETS_SCAN_INTERVAL_SECONDS", "0", "above 0"),
         ("TICKETS_SCAN_BATCH_SIZE", "-1", "1 to 10000"),
-        ("TICKETS_MAIL", "pigeon", "console (letters go to the log) or smtp"),
+        ("TICKETS_MAIL", "pigeon", "console (letters go to the log), directory (to files) or smtp"),
         ("TICKETS_SMTP_PORT", "99999", "1 to 65535"),
         ("TICKETS_LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("TICKETS_MAIL_FROM", "nobody", "name@domain"),
         ("TICKETS_MAIL_TO", "a@example.com\nBcc: b@example.com", "name@domain"),
         ("TICKETS_REDIS_URL", "http://broker", "redis://"),
         ("TICKETS_SMTP_STARTTLS", "perhaps", "true or false"),
+        ("TICKETS_MAIL_REPLY_TO", "Desk <desk@example.com>", "name@domain"),
+        ("TICKETS_MAIL_NAME", "Desk\r\nBcc: b@example.com", "one line"),
+        ("TICKETS_MAIL_NAME", "x" * 101, "100 characters"),
+        ("TICKETS_UNSUBSCRIBE_MAIL", "a@example.com,b@example.com", "name@domain"),
+        ("TICKETS_PUBLIC_URL", "http://desk.example.com", "https://host"),
+        ("TICKETS_PUBLIC_URL", "https://desk.example.com/?a=b", "https://host"),
+        ("TICKETS_PUBLIC_URL", "https://u:p@desk.example.com", "https://host"),
+        ("TICKETS_PUBLIC_URL", "desk.example.com", "https://host"),
+        ("TICKETS_LINK_SECRETS", "short", "32 random characters"),
+        ("TICKETS_TICKET_URL", "https://desk.example.com/tickets", "tickets/{id}"),
+        ("TICKETS_TICKET_URL", "https://desk.example.com/{id}/{name}", "tickets/{id}"),
+        ("TICKETS_TICKET_URL", "javascript:{id}", "tickets/{id}"),
+        ("TICKETS_POSTAL_ADDRESS", "x" * 301, "300 characters"),
         ("TICKETS_NOTIFY", "pigeon", "console or live"),
         ("TICKETS_DESTINATIONS", "ops = 5", "ops: neither an apprise URL"),
     ),
@@ -91,6 +105,40 @@ def test_everything_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatc
 def test_smtp_needs_somebody_to_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKETS_MAIL", "SMTP")
     assert problems()[0].startswith("TICKETS_MAIL_TO: missing")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    (
+        ({"mail": "directory"}, "TICKETS_MAIL_TO: missing"),
+        ({"smtp_tls": True, "smtp_starttls": True}, "TICKETS_SMTP_TLS and TICKETS_SMTP_STARTTLS: set one"),
+        ({"link_secrets": "x" * 32}, "TICKETS_PUBLIC_URL: missing"),
+    ),
+)
+def test_settings_that_do_not_go_together_are_an_error(given: dict[str, Any], expected: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        read_settings(**given)
+    assert raised.value.problems[0].startswith(expected)
+
+
+def test_the_port_of_the_mail_server_is_the_usual_one_until_it_is_set() -> None:
+    assert read_settings().mail_port == 25
+    assert read_settings(smtp_tls=True).mail_port == 465
+    assert read_settings(smtp_tls=True, smtp_port=25).mail_port == 25
+
+
+def test_the_secrets_of_links_and_mail_reach_no_log_and_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ["hush" * 8, "hush" * 9]
+    monkeypatch.setenv("TICKETS_LINK_SECRETS", ", ".join(secrets))
+    monkeypatch.setenv("TICKETS_PUBLIC_URL", "http://127.0.0.1:8020/desk/")
+    monkeypatch.setenv("TICKETS_SMTP_USER", "robot")
+    monkeypatch.setenv("TICKETS_SMTP_PASSWORD", "hushhush")
+    settings = read_settings()
+    assert settings.public_url == "http://127.0.0.1:8020/desk"
+    assert {*secrets, "hushhush"} <= set(settings.secrets)
+    assert "hush" not in repr(settings)
+    monkeypatch.setenv("TICKETS_LINK_SECRETS", "hush")
+    assert "hush" not in problems()[0]
 
 
 def test_no_secret_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:

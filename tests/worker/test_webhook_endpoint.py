@@ -30,11 +30,12 @@ from tests.support.deliveries import (
 from ticket_system import inbox
 from ticket_system.storage.billing_tables import stripe_events
 from ticket_system.storage.database import Database
+from ticket_worker import endpoints
 from ticket_worker.billing import webhook
-from ticket_worker.billing.webhook import app_from_environment, create_webhook_app
 from ticket_worker.errors import SettingsError
 from ticket_worker.logging import configure_logging
 from ticket_worker.settings import Settings, read_settings
+from ticket_worker.web.app import app_from_environment, create_web_app
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 
@@ -72,7 +73,7 @@ def start(database_url: str, nudge: Nudge) -> Iterator[Start]:
 
         def started(nudge: Callable[[], None] = nudge, **given: Any) -> Endpoint:
             settings = settings_of(database_url, **given)
-            return stack.enter_context(serving(create_webhook_app(settings, nudge=nudge), settings))
+            return stack.enter_context(serving(create_web_app(settings, nudge=nudge), settings))
 
         yield started
 
@@ -299,7 +300,7 @@ def test_a_body_that_grows_too_large_is_refused_on_the_way(endpoint: Endpoint, d
 def test_a_body_that_trickles_is_refused_and_others_do_not_wait(
     endpoint: Endpoint, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(endpoints, "READ_SECONDS", 1.0)
     began = time.monotonic()
     with endpoint.talk("POST /stripe HTTP/1.1\nHost: x\nContent-Length: 1000") as connection:
         connection.settimeout(0.1)
@@ -427,7 +428,7 @@ def test_a_nudge_that_hangs_keeps_nobody_waiting(start: Start, database: Databas
 
 def test_without_a_broker_events_are_stored(database_url: str, database: Database) -> None:
     settings = settings_of(database_url, redis_url="redis://127.0.0.1:1/0")
-    with serving(create_webhook_app(settings), settings) as endpoint:
+    with serving(create_web_app(settings), settings) as endpoint:
         assert endpoint.deliver(snapshot()).status == 200
     assert len(stored(database)) == 1
 
@@ -482,7 +483,7 @@ def test_not_even_at_debug_is_a_body_in_the_log(
 
 def test_another_service_mounts_it_and_need_not_start_it(database_url: str, database: Database, nudge: Nudge) -> None:
     settings = settings_of(database_url)
-    inner = create_webhook_app(settings, nudge=nudge)
+    inner = create_web_app(settings, nudge=nudge)
     with serving(Starlette(routes=[Mount("/billing", inner)]), settings) as endpoint:
         assert endpoint.deliver(snapshot(), path="/billing/stripe").status == 200
         assert endpoint.deliver(thin(), signed(thin(), THIN_SECRET), path="/billing/stripe/thin").status == 200
@@ -502,7 +503,7 @@ def test_the_environment_describes_it(
 ) -> None:
     monkeypatch.setenv("TICKETS_DATABASE_URL", database_url)
     monkeypatch.setenv("TICKETS_REDIS_URL", redis_url)
-    with pytest.raises(SettingsError, match="neither is set"):
+    with pytest.raises(SettingsError, match="none of them is set"):
         app_from_environment()
     monkeypatch.setenv("TICKETS_STRIPE_WEBHOOK_SECRETS", SNAPSHOT_SECRET)
     with serving(app_from_environment(), read_settings()) as endpoint:

@@ -116,6 +116,18 @@ def test_it_listens_where_it_is_told(tmp_path: Path, host: str) -> None:
         assert peer.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
+def test_with_the_secrets_of_links_alone_it_serves_who_leaves_a_report(tmp_path: Path) -> None:
+    links = {"TICKETS_LINK_SECRETS": "x" * 32, "TICKETS_PUBLIC_URL": "https://desk.example.com"}
+    with started(tmp_path, TICKETS_STRIPE_WEBHOOK_SECRETS="", **links) as (process, endpoint, log):
+        assert endpoint.deliver("", {}, path="/healthz", method="GET").status == 200
+        assert b"There is no such link" in endpoint.deliver("", {}, path="/unsubscribe/x", method="GET").body
+        process.terminate()
+        assert process.wait(10) == 0
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["webhook.started", "webhook.stopped"]
+    assert lines[0]["paths"] == ["/unsubscribe"]
+
+
 # --- when it does not start --------------------------------------------------------------------------------------
 
 
@@ -129,7 +141,8 @@ def refused(monkeypatch: pytest.MonkeyPatch, *arguments: str, **given: str) -> t
 def test_without_a_secret_it_says_which_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     status, said = refused(monkeypatch, TICKETS_STRIPE_WEBHOOK_SECRETS=" ")
     assert status == 2
-    assert said.startswith("ticket-worker: TICKETS_STRIPE_WEBHOOK_SECRETS, TICKETS_STRIPE_THIN_SECRETS: neither is set")
+    names = "TICKETS_STRIPE_WEBHOOK_SECRETS, TICKETS_STRIPE_THIN_SECRETS, TICKETS_LINK_SECRETS"
+    assert said.startswith(f"ticket-worker: {names}: none of them is set")
 
 
 @pytest.mark.parametrize("package", ("starlette", "stripe", "uvicorn"))

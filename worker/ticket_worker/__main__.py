@@ -99,15 +99,17 @@ def webhook(
         typer.Option(min=0, max=65_535, help="Listen on this port, 0: any. Default: TICKETS_WEBHOOK_PORT."),
     ] = None,
 ) -> None:
-    """Take in Stripe's events, until SIGTERM or Ctrl-C: /stripe, /stripe/thin; /healthz says whether it can.
+    """Take in what comes over HTTP, until SIGTERM or Ctrl-C; /healthz says whether it can.
 
-    Needs the extra `billing`, and the secret of at least one endpoint: TICKETS_STRIPE_WEBHOOK_SECRETS for snapshot
-    events, TICKETS_STRIPE_THIN_SECRETS for thin ones. Speaks plain HTTP: something in front of it speaks TLS.
+    Stripe's events (/stripe, /stripe/thin): needs the extra `billing`, and the secret of at least one endpoint,
+    TICKETS_STRIPE_WEBHOOK_SECRETS for snapshot events, TICKETS_STRIPE_THIN_SECRETS for thin ones. Readers who leave
+    their reports (/unsubscribe): needs the extra `digest`, TICKETS_LINK_SECRETS and TICKETS_PUBLIC_URL. Speaks plain
+    HTTP: something in front of it speaks TLS.
     """
     with _settings(webhook_host=host, webhook_port=port) as settings:
-        from ticket_worker.billing.serve import run_webhook
+        from ticket_worker.web.serve import run_web
 
-        raise typer.Exit(run_webhook(settings))
+        raise typer.Exit(run_web(settings))
 
 
 @app.command()

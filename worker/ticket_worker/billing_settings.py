@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings
+
+from ticket_worker.addresses import is_private
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -56,9 +57,7 @@ class BillingSettings(BaseSettings):
     @classmethod
     def _is_safe(cls, value: str | None) -> str | None:
         # The key goes there: in the clear on this machine only.
-        parts = urlsplit(value or "https://")
-        at_home = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
-        if parts.scheme != "https" and not at_home:
+        if value is not None and not is_private(value):
             raise ValueError("this address would get the key unencrypted")
         return value
 

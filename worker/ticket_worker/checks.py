@@ -14,7 +14,7 @@ from ticket_worker.broker import broker_name, broker_problem
 from ticket_worker.destinations import Mask, secrets_of
 from ticket_worker.errors import SettingsError
 from ticket_worker.lifecycle import build_mailer
-from ticket_worker.mail import SmtpMailer
+from ticket_worker.mail import DirectoryMailer, SmtpMailer
 from ticket_worker.notify import sender_for
 from ticket_worker.settings import Settings, exposed_files, spelling_hints
 
@@ -135,15 +135,15 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 def _mail(settings: Settings) -> Iterator[Finding]:
     mailer = build_mailer(settings)
     if not isinstance(mailer, SmtpMailer):
-        yield Finding("mail", is_ok=True, detail="to the log (TICKETS_MAIL=console)")
+        where = f"to {mailer.folder}" if isinstance(mailer, DirectoryMailer) else "to the log"
+        yield Finding("mail", is_ok=True, detail=f"{where} (TICKETS_MAIL={settings.mail})")
         return
-
     try:
         mailer.check()
     except JobError as error:
         yield Finding("mail", is_ok=False, detail=str(error))
     else:
-        yield Finding("mail", is_ok=True, detail=f"{settings.smtp_host}:{settings.smtp_port}")
+        yield Finding("mail", is_ok=True, detail=f"{settings.smtp_host}:{settings.mail_port}")
 
 
 def _places(settings: Settings) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import structlog
@@ -12,13 +14,14 @@ from celery.app.task import Task
 from ticket_system import TicketSystem
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
-from ticket_tasks.toolbox import Mailer, Notifier, Toolbox
+from ticket_tasks.toolbox import Mailer, Notifier, Stationery, Toolbox
 from ticket_worker import notify
 from ticket_worker.billing import connect
 from ticket_worker.database import prepare_database
 from ticket_worker.errors import SettingsError
 from ticket_worker.logging import configure_logging
-from ticket_worker.mail import ConsoleMailer, SmtpMailer
+from ticket_worker.mail import ConsoleMailer, DirectoryMailer, SmtpMailer
+from ticket_worker.message import Sender
 from ticket_worker.notify import ConsoleNotifier
 from ticket_worker.settings import Settings
 from ticket_worker.supervisor import USAGE
@@ -55,6 +58,7 @@ def build_toolbox(settings: Settings) -> Toolbox:
         meter=connect.meter(settings),
         shop=connect.shop(settings),
         mail_to=settings.mail_to,
+        stationery=build_stationery(settings),
         scan_batch_size=settings.scan_batch_size,
         scan_budget_seconds=settings.scan_budget_seconds,
         deliver_batch_size=settings.deliver_batch_size,
@@ -64,17 +68,39 @@ def build_toolbox(settings: Settings) -> Toolbox:
 
 def build_mailer(settings: Settings) -> Mailer:
     """Return the mailer that the settings name."""
+    sender = Sender(settings.mail_from, settings.mail_name, settings.mail_reply_to)
     if settings.mail == "console":
-        return ConsoleMailer(settings.mail_from)
+        return ConsoleMailer(sender)
+    if settings.mail == "directory":
+        return DirectoryMailer(sender, settings.mail_dir or settings.data_dir / "mail")
     return SmtpMailer(
-        sender=settings.mail_from,
+        sender=sender,
         host=settings.smtp_host,
-        port=settings.smtp_port,
+        port=settings.mail_port,
         user=settings.smtp_user,
         password=settings.smtp_password.get_secret_value() if settings.smtp_password else None,
+        tls=settings.smtp_tls,
         starttls=settings.smtp_starttls,
         timeout_seconds=settings.smtp_timeout_seconds,
     )
+
+
+def build_stationery(settings: Settings) -> Stationery:
+    """Return what every report carries, or raise SettingsError where an extra is missing."""
+    stationery = Stationery(
+        ticket_url=settings.ticket_url,
+        postal_address=settings.postal_address,
+        unsubscribe_address=settings.unsubscribe_mail,
+    )
+    if settings.link_secrets is None:
+        return stationery
+    if find_spec("itsdangerous") is None:
+        raise SettingsError(
+            "TICKETS_LINK_SECRETS: links need an extra. Expected: pip install 'blackroad-ticket-system[digest]'"
+        )
+    from ticket_worker.links import links_of  # noqa: PLC0415 - an extra
+
+    return replace(stationery, unsubscribe_url=links_of(settings).unsubscribe_url)
 
 
 def build_notifier(settings: Settings) -> Notifier:
@@ -94,6 +120,7 @@ def connect_signals(workshop: Workshop) -> None:
     def prepare(**_: object) -> None:
         try:
             build_notifier(settings)
+            build_stationery(settings)
             connect.meter(settings)
             prepare_database(settings)
         except (SettingsError, StorageError) as error:

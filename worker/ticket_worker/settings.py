@@ -6,10 +6,10 @@ import difflib
 import os
 import stat
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -18,6 +18,7 @@ from typing_extensions import override
 from ticket_worker.billing_settings import BillingSettings, Seconds
 from ticket_worker.destinations import Place, read_places, secrets_of
 from ticket_worker.errors import SettingsError
+from ticket_worker.mail_settings import MailSettings
 
 PREFIX = "TICKETS_"
 FILE_SUFFIX = "_FILE"
@@ -30,7 +31,7 @@ Budget = Annotated[float, Field(ge=0.1, le=30)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Settings(BillingSettings):
+class Settings(BillingSettings, MailSettings):
     """Everything that can be set. A description says what is expected, and stands in errors."""
 
     model_config = SettingsConfigDict(
@@ -62,20 +63,6 @@ class Settings(BillingSettings):
         default=10.0, description="seconds one delivery may go on draining, 0.1 to 30"
     )
 
-    mail: Literal["console", "smtp"] = Field(default="console", description="console (letters go to the log) or smtp")
-    mail_from: str = Field(default="tickets@localhost", description="the sender's address, name@domain")
-    mail_to: str | None = Field(
-        default=None, description="the address for notices of tickets whose assignee is no address, name@domain"
-    )
-    smtp_host: str = Field(default="localhost", description="a host name")
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(default=25, description="a port, 1 to 65535")
-    smtp_user: str | None = Field(default=None, description="a user name; needs TICKETS_SMTP_PASSWORD too")
-    smtp_password: SecretStr | None = Field(default=None, description="the password of TICKETS_SMTP_USER")
-    smtp_starttls: bool = Field(default=False, description="true or false; true refuses a server that cannot encrypt")
-    smtp_timeout_seconds: Annotated[float, Field(ge=1, le=15)] = Field(
-        default=10.0, description="seconds to wait for any one answer of the mail server, 1 to 15"
-    )
-
     notify: Literal["auto", "console", "live"] = Field(
         default="auto", description="auto (live where destinations are set or mail is sent), console or live"
     )
@@ -97,7 +84,7 @@ class Settings(BillingSettings):
         default="auto", description="auto (colours on a terminal, JSON elsewhere), console or json"
     )
 
-    @field_validator("log_level", "log_format", "mail", "notify", mode="before")
+    @field_validator("log_level", "log_format", "notify", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
@@ -116,24 +103,6 @@ class Settings(BillingSettings):
             read_places(value.get_secret_value())
         return value
 
-    @field_validator("mail_from", "mail_to")
-    @classmethod
-    def _is_address(cls, value: str | None) -> str | None:
-        # Also keeps line breaks, and so a second header, out of every letter.
-        if value is not None and (
-            value.count("@") != 1 or not value.isascii() or not value.isprintable() or " " in value
-        ):
-            raise ValueError("this is not a plain mail address")
-        return value
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.mail == "smtp" and self.mail_to is None:
-            raise ValueError("TICKETS_MAIL_TO: missing; with TICKETS_MAIL=smtp somebody must get every notice")
-        if (self.smtp_user is None) != (self.smtp_password is None):
-            raise ValueError("TICKETS_SMTP_USER and TICKETS_SMTP_PASSWORD: set both, or neither")
-        return self
-
     @property
     def places(self) -> dict[str, Place]:
         """Where notices may go besides mail, by name."""
@@ -142,7 +111,7 @@ class Settings(BillingSettings):
     @property
     def secrets(self) -> list[str]:
         """What must stand in no log."""
-        return [*secrets_of(self.places), *self.billing_secrets]
+        return [*secrets_of(self.places), *self.billing_secrets, *self.mail_secrets]
 
     @property
     def is_live(self) -> bool:

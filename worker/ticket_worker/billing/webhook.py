@@ -1,46 +1,36 @@
 """The endpoint that Stripe delivers events to: verified, stored once, answered; what follows is somebody else's job.
 
-Each form of event has its own path and its own secrets, because each has its own destination at Stripe. An ASGI
-application: `ticket-worker webhook` serves it, another service can mount it, `uvicorn --factory
-ticket_worker.billing.webhook:app_from_environment` runs it.
+Each form of event has its own path and its own secrets, because each has its own destination at Stripe.
+`ticket_worker.web` serves them.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import structlog
 from pydantic import BaseModel, Field, StrictBool, ValidationError
-from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ticket_system import inbox
-from ticket_system.errors import StorageError
 from ticket_system.inbox import InboxEvent
 from ticket_system.storage.database import Database
 from ticket_worker.billing.nudges import FleetNudge, Nudges
-from ticket_worker.billing.serve import enabled_paths, require
+from ticket_worker.billing.paths import enabled_paths
 from ticket_worker.billing.signatures import BadSignature, verify
-from ticket_worker.database import prepare_database
-from ticket_worker.logging import configure_logging
-from ticket_worker.settings import Settings, read_settings
+from ticket_worker.endpoints import Part, Refused, read_body
+from ticket_worker.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
 
 MAX_BODY_BYTES = 512 * 1024
-#: A sender that takes longer over one body is not Stripe.
-READ_SECONDS = 10.0
-_POOL_SIZE = 5
 _OBJECTS = {"snapshot": "event", "thin": "v2.core.event"}
 
 # What becomes a key or a line of a log: printable, and not a body in disguise.
@@ -58,78 +48,15 @@ class Envelope(BaseModel):
     context: Word | None = None
 
 
-class Refused(Exception):
-    """A request is answered with this status; nothing was stored."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-def create_webhook_app(settings: Settings, *, nudge: Callable[[], None] | None = None) -> Starlette:
-    """Return the endpoint. `nudge` is called after an event was stored; by default it is a tick for the fleet."""
-    store = _Store(settings)
+def events_part(settings: Settings, database: Callable[[], Database], nudge: Callable[[], None] | None) -> Part:
+    """Return the endpoint. `nudge` is called after an event was stored; None: it is a tick for the fleet."""
     fleet = FleetNudge(settings)
     nudges = Nudges(nudge or fleet)
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await run_in_threadpool(store.database)
-        try:
-            yield
-        finally:
-            await run_in_threadpool(store.close)
-            await run_in_threadpool(fleet.close)
-
-    async def health(_request: Request) -> Response:
-        try:
-            await run_in_threadpool(store.ping)
-        except StorageError as error:
-            log.warning("database.unavailable", error=str(error))
-            return JSONResponse({"status": "unavailable"}, 503)
-        return JSONResponse({"status": "ok"})
-
-    endpoints = [
-        Route(path, _Endpoint(form, secrets, settings, store, nudges).receive, methods=["POST"])
+    routes = [
+        Route(path, _Endpoint(form, secrets, settings, database, nudges).receive, methods=["POST"])
         for form, path, secrets in enabled_paths(settings)
     ]
-    return Starlette(routes=[*endpoints, Route("/healthz", health)], lifespan=lifespan)
-
-
-def app_from_environment() -> Starlette:
-    """Return the endpoint as the environment describes it, its log set up; for `uvicorn --factory`."""
-    settings = read_settings()
-    require(settings)
-    configure_logging(settings.log_level, settings.log_format, hidden=settings.secrets)
-    return create_webhook_app(settings)
-
-
-class _Store:
-    """The database of this process, opened and looked at when it is first needed: what is mounted is never started."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._database: Database | None = None
-        self._turn = threading.Lock()
-
-    def database(self) -> Database:
-        with self._turn:
-            if self._database is None:
-                prepare_database(self._settings)
-                self._database = Database(self._settings.database, pool_size=_POOL_SIZE)
-            return self._database
-
-    def ping(self) -> None:
-        self.database().ping()
-
-    def receive(self, event: InboxEvent, ignored: str | None) -> bool:
-        return inbox.receive(self.database(), event, ignored=ignored)
-
-    def close(self) -> None:
-        with self._turn:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+    return Part(routes, fleet.close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +66,13 @@ class _Endpoint:
     form: str
     secrets: tuple[str, ...]
     settings: Settings
-    store: _Store
+    database: Callable[[], Database]
     nudges: Nudges
 
     async def receive(self, request: Request) -> Response:
         """Answer a delivery: 200 when it is stored, now or earlier; 4xx when it is none; 503 to have it again."""
         try:
-            body = await _body(request)
+            body = await read_body(request, max_bytes=MAX_BODY_BYTES)
             verify(body, request.headers.get("stripe-signature"), self.secrets)
             envelope = _opened(body, self.form)
         except (Refused, BadSignature) as refusal:
@@ -158,7 +85,7 @@ class _Endpoint:
         about = {"event_id": event.id, "type": event.type, "form": event.form}
         ignored = _foreign(envelope, self.settings)
         try:
-            is_new = await run_in_threadpool(self.store.receive, event, ignored)
+            is_new = await run_in_threadpool(self._store, event, ignored)
         except Exception as error:  # noqa: BLE001 - whatever it is: not stored, so it has to come again
             # No traceback: the database's own would quote the body.
             log.error("event.not_stored", **about, error=_first_line(error))  # noqa: TRY400
@@ -173,23 +100,8 @@ class _Endpoint:
         # After the answer: a broker that hangs keeps nobody waiting.
         return JSONResponse({"status": "stored"}, background=BackgroundTask(self.nudges))
 
-
-async def _body(request: Request) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
-        raise Refused(413, "the body is too large")
-    body = bytearray()
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise Refused(413, "the body is too large")
-    except TimeoutError:
-        raise Refused(408, "the body takes too long") from None
-    except ClientDisconnect:
-        raise Refused(408, "the sender hung up") from None
-    return bytes(body)
+    def _store(self, event: InboxEvent, ignored: str | None) -> bool:
+        return inbox.receive(self.database(), event, ignored=ignored)
 
 
 def _opened(body: bytes, form: str) -> Envelope:

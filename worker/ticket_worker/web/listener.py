@@ -1,4 +1,4 @@
-"""The web server under the endpoint: where it listens, what it logs, how it ends."""
+"""The web server under the endpoints: where it listens, what it logs, how it ends."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
 
-from ticket_worker.billing.serve import enabled_paths
-from ticket_worker.billing.webhook import create_webhook_app
 from ticket_worker.database import prepare_database
 from ticket_worker.errors import FleetError
 from ticket_worker.settings import Settings
+from ticket_worker.web.app import create_web_app
+from ticket_worker.web.serve import served_paths, takes_events
 
 log = structlog.stdlib.get_logger(__name__)
 
-#: Deliveries in progress get so long to end when the process is asked to.
+#: Requests in progress get so long to end when the process is asked to.
 _GRACE_SECONDS = 5
 
 
 def listen(settings: Settings) -> int:
-    """Serve the endpoint until SIGTERM or Ctrl-C; return the exit status."""
+    """Serve until SIGTERM or Ctrl-C; return the exit status."""
     # Before the server, which would print a traceback and another status.
     prepare_database(settings)
     with _listening(settings.webhook_host, settings.webhook_port) as place:
-        server = Server(create_webhook_app(settings), place, settings)
+        server = Server(create_web_app(settings), place, settings)
 
         def stop(*_: object) -> None:
             server.should_exit = True
@@ -35,7 +35,7 @@ def listen(settings: Settings) -> int:
         # The server raises what it caught once more when it is done, for whoever was there before it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
-        if settings.billing != "stripe":
+        if takes_events(settings) and settings.billing != "stripe":
             hint = "they are stored, and nothing follows from them until TICKETS_BILLING=stripe"
             log.warning("events.unattended", billing=settings.billing, hint=hint)
         server.run(sockets=[place])
@@ -49,13 +49,13 @@ class Server(uvicorn.Server):
     def __init__(self, app: ASGIApp, place: socket.socket, settings: Settings) -> None:
         host, port = place.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.paths = [one.path for one in enabled_paths(settings)]
+        self.paths = served_paths(settings)
         config = uvicorn.Config(
             app,
             # Its own would throw out ours.
             log_config=None,
             log_level="info" if settings.log_level == "debug" else "warning",
-            # What came is logged where it is known what it was.
+            # What came is logged where it is known what it was, and a path may hold a signed link.
             access_log=False,
             server_header=False,
             # Nothing here asks who calls or how: what is signed counts.
