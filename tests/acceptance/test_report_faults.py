@@ -1,4 +1,4 @@
-"""Twelve things that can go wrong with a letter, and two more: none makes a second copy, and each loss is a visible row.
+"""Twelve things that go wrong with a letter, and two more: none makes a second copy, each loss is a visible row.
 
 Real PostgreSQL, a real mail server in a process of its own, workers that are killed with SIGKILL; afterwards four
 rounds of redelivery, each long after every lease and every wait.
@@ -26,7 +26,7 @@ from ticket_system import TicketSystem, digests, mailings, recipients
 from ticket_system.storage.report_tables import report_deliveries
 from ticket_tasks import reports
 from ticket_worker.lifecycle import build_toolbox
-from ticket_worker.settings import Settings
+from ticket_worker.settings import Settings, read_settings
 
 PATIENCE_SECONDS = 60.0
 ROUNDS = 4
@@ -118,8 +118,7 @@ def a_report_is_due(system: TicketSystem) -> None:
 
 def a_worker(url: str, port: int) -> Settings:
     """The settings of a worker that mails."""
-    return Settings(
-        _env_file=None,  # type: ignore[call-arg]
+    return read_settings(
         database_url=url,
         mail="smtp",
         mail_to="desk@example.org",

@@ -1,6 +1,6 @@
 """A mail server in a process of its own: `python -m tests.support.post_house FOLDER SCRIPT` keeps what it accepts there.
 
-SCRIPT is JSON: for each command the answers to give, in order, each with `text`, `after_seconds`, `hang_up`.
+SCRIPT is JSON: the answers to each command, in order, with `text`, `after_seconds` and `hang_up`.
 """
 
 import json

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from tests.support.deliveries import Answer, Endpoint, serving, status_of
 from ticket_system.errors import StorageUnavailable
+from ticket_system.recipients import Told
 from ticket_worker import endpoints
 from ticket_worker.errors import SettingsError
 from ticket_worker.links import Links
@@ -23,7 +24,7 @@ from ticket_worker.logging import configure_logging
 from ticket_worker.settings import Settings, read_settings
 from ticket_worker.web.app import create_web_app
 from ticket_worker.web.serve import require
-from ticket_worker.web.unsubscribe import MAX_BODY_BYTES, Told, masked, unsubscribe_part
+from ticket_worker.web.unsubscribe import MAX_BODY_BYTES, masked, unsubscribe_part
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 

@@ -20,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ticket_system import recipients
+from ticket_system.recipients import Told
 from ticket_system.storage.database import Database
 from ticket_worker.endpoints import Part, Refused, read_body
 from ticket_worker.links import BadLink, ExpiredLink, Links, links_of
@@ -31,14 +33,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 MAX_BODY_BYTES = 4096
 _MOST_FIELDS = 8
-
-
-class Told(NamedTuple):
-    """What somebody who wants to leave a series is told about it."""
-
-    organisation: str
-    address: str
-    is_subscribed: bool
 
 
 class Subscribers(Protocol):
@@ -59,16 +53,11 @@ class StoredSubscribers:
 
     def told(self, recipient_id: int, kind: str) -> Told | None:
         """Return what they are told; None: there is no such person any more."""
-        from ticket_system.recipients import told  # type: ignore[import-not-found]  # noqa: PLC0415
-
-        found = told(self.database(), recipient_id, kind)
-        return Told(*found) if found else None
+        return recipients.told(self.database(), recipient_id, kind)
 
     def subscribe(self, recipient_id: int, kind: str, wanted: bool, how: str) -> bool:  # noqa: FBT001 - as above
         """Have them get the series, or no more. False: no such person."""
-        from ticket_system.recipients import subscribe  # noqa: PLC0415
-
-        return bool(subscribe(self.database(), recipient_id, kind, wanted=wanted, actor=how))
+        return recipients.subscribe(self.database(), recipient_id, kind, wanted=wanted, actor=how)
 
 
 class Wish(NamedTuple):
