@@ -14,9 +14,8 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ticket_system import figures, recipients
-from ticket_system.errors import ReportError
 from ticket_system.reports import weeks
-from ticket_system.reports.contents import DAILY, WEEKLY, Daily, Scope, Weekly, from_json, read_weekly
+from ticket_system.reports.contents import DAILY, Daily, Scope, Weekly, from_json, read_weekly
 from ticket_system.reports.readers import told_to
 from ticket_system.reports.weeks import CATCH_UP, Hour, Timetable
 from ticket_system.rulebook import Rulebook
@@ -67,6 +66,28 @@ def plan(database: Database, *, now: datetime | None = None) -> Planned:
     return Planned(states.count("planned"), states.count("missed"))
 
 
+def _count(
+    database: Database, rules: Rulebook, mine: Organisation, kind: str, sent_on: date, *, zone: str, as_of: datetime
+) -> Weekly | Daily:
+    covers = weeks.period(kind, sent_on, zone)
+    if kind == DAILY:
+        return figures.daily(database, rules, organisation=mine.name, scope=mine.scope, period=covers, as_of=as_of)
+    with database.read() as connection:
+        earlier = report_runs.content(connection, mine.name, kind, sent_on - weeks.step(kind))
+    before = read_weekly(earlier) if earlier else None
+    is_same = before is not None and Scope(customer=before.customer, group=before.group) == mine.scope
+    return figures.weekly(
+        database,
+        rules,
+        organisation=mine.name,
+        scope=mine.scope,
+        period=covers,
+        week_ends=weeks.week_ends(sent_on, zone),
+        before=before.totals if before is not None and is_same else None,
+        as_of=as_of,
+    )
+
+
 def _due(
     one: Schedule, mine: Organisation, people: list[Recipient], last: date | None, now: datetime
 ) -> tuple[list[dict[str, Any]], Schedule]:
@@ -93,44 +114,20 @@ def claim_run(database: Database, *, lease_seconds: float = 300, now: datetime |
 
 def make(database: Database, rules: Rulebook, run: Run, *, now: datetime | None = None) -> Weekly | Daily:
     """Count what a report says, as of now; ReportError where its organisation is gone."""
-    with database.read() as connection:
-        mine, as_of = organisations.get(connection, run.organisation), now or moment(connection)
-        if mine is None:
-            raise ReportError(f"the organisation {run.organisation} was removed")
-        earlier = report_runs.content(connection, mine.name, run.kind, run.sent_on - weeks.step(run.kind))
-    return count(
-        database, rules, mine, run.kind, run.sent_on, zone=run.zone, before=earlier if run.kind == WEEKLY else None,
-        as_of=as_of,
-    )  # fmt: skip
+    mine = recipients.organisation(database, run.organisation)
+    return _count(database, rules, mine, run.kind, run.sent_on, zone=run.zone, as_of=now or database.now())
 
 
-def count(
-    database: Database,
-    rules: Rulebook,
-    mine: Organisation,
-    kind: str,
-    sent_on: date,
-    *,
-    zone: str,
-    as_of: datetime,
-    before: str | None = None,
+def preview(
+    database: Database, rules: Rulebook, organisation: str, kind: str, *, now: datetime | None = None
 ) -> Weekly | Daily:
-    """Count what the report of a day says, whether it is planned or not."""
-    covers = weeks.period(kind, sent_on, zone)
-    if kind == DAILY:
-        return figures.daily(database, rules, organisation=mine.name, scope=mine.scope, period=covers, as_of=as_of)
-    earlier = read_weekly(before) if before else None
-    is_same = earlier is not None and Scope(customer=earlier.customer, group=earlier.group) == mine.scope
-    return figures.weekly(
-        database,
-        rules,
-        organisation=mine.name,
-        scope=mine.scope,
-        period=covers,
-        week_ends=weeks.week_ends(sent_on, zone),
-        before=earlier.totals if earlier is not None and is_same else None,
-        as_of=as_of,
-    )
+    """Count what the newest report of an organisation would say if it were made now; nothing is stored.
+
+    ReportError where there is no such organisation.
+    """
+    mine, at = recipients.organisation(database, organisation), now or database.now()
+    sent_on = weeks.newest_day(kind, mine.timetable, at)
+    return _count(database, rules, mine, kind, sent_on, zone=mine.zone, as_of=at)
 
 
 def freeze(

@@ -63,6 +63,11 @@ class Mailed:
         return self.sent + self.postponed + self.failed + self.uncertain + self.skipped + self.lost
 
 
+def can_write() -> bool:
+    """Tell whether this worker can write reports. One that cannot leaves them to others; late ones become missed."""
+    return all(find_spec(name) for name in ("jinja2", "css_inline", "babel"))
+
+
 def make_reports(toolbox: Toolbox) -> Made:
     """Plan what is due, count it and freeze it, until nothing is left or the time is up."""
     stop_at = time.monotonic() + toolbox.reports_budget_seconds
@@ -71,7 +76,7 @@ def make_reports(toolbox: Toolbox) -> Made:
         counts += Counter(planned._asdict())
         if planned.missed:
             log.error("reports.missed", missed=planned.missed, hint="`tickets digest list --reports` names them")
-    while time.monotonic() < stop_at and _is_equipped():
+    while time.monotonic() < stop_at and can_write():
         run = digests.claim_run(toolbox.database, lease_seconds=_MAKING_SECONDS)
         if run is None:
             break
@@ -111,7 +116,7 @@ def send_reports(toolbox: Toolbox) -> Mailed:
     stop_at = time.monotonic() + toolbox.reports_budget_seconds
     counts: Counter[str] = Counter()
     is_away = False
-    while time.monotonic() < stop_at and not is_away and _is_equipped():
+    while time.monotonic() < stop_at and not is_away and can_write():
         batch = mailings.claim(toolbox.database, limit=toolbox.deliver_batch_size, lease_seconds=toolbox.lease_seconds)
         if not batch:
             break
@@ -182,11 +187,6 @@ def _postpone(toolbox: Toolbox, delivery: ReportDelivery, outcome: Outcome) -> s
         return "failed"
     log.warning("letter.postponed", **_who(delivery), error=outcome.reason, again_at=again_at.isoformat())
     return "postponed"
-
-
-def _is_equipped() -> bool:
-    """Tell whether this worker can write reports. One that cannot leaves them to others; late ones become missed."""
-    return all(find_spec(name) for name in ("jinja2", "css_inline", "babel"))
 
 
 def _who(delivery: ReportDelivery) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A mail server in a process of its own: `python -m tests.support.post_house FOLDER SCRIPT` keeps what it accepts there.
+"""A mail server in a process of its own: `python -m tests.support.post_house FOLDER SCRIPT` keeps there what it takes.
 
 SCRIPT is JSON: the answers to each command, in order, with `text`, `after_seconds` and `hang_up`.
 """

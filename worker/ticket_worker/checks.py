@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ticket_system import TicketSystem, audit, outbox, settlements
+from ticket_system import TicketSystem, audit, digests, mailings, outbox, recipients, settlements
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.errors import JobError
+from ticket_tasks.reports import can_write
 from ticket_worker.billing import connect
 from ticket_worker.broker import broker_name, broker_problem
 from ticket_worker.destinations import Mask, secrets_of
@@ -17,6 +18,8 @@ from ticket_worker.lifecycle import build_mailer
 from ticket_worker.mail import DirectoryMailer, SmtpMailer
 from ticket_worker.notify import sender_for
 from ticket_worker.settings import Settings, exposed_files, spelling_hints
+
+_NEWEST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
             ("schema", _revision),
             ("outbox", _undelivered),
             ("usage", _unbilled),
+            ("reports", _unsent),
         ):
             try:
                 yield Finding(what, is_ok=True, detail=look(database))
@@ -101,6 +105,21 @@ def _unbilled(database: Database) -> str:
     told += [f"{-one['quantity']:,} of {one['event_name']} missing or too many at Stripe" for one in found.surplus]
     told += [f"{found.dead_events:,} events given up: tickets billing sync"] if found.dead_events else []
     return ", ".join(told) + "; see `tickets usage list`" if told else "all of it is billed"
+
+
+def _unsent(database: Database) -> str:
+    """Say which reports wait for a person, and when the next one is due."""
+    counts = mailings.outstanding(database)
+    stuck = [f"{counts[state]:,} {state}: see `tickets digest list`" for state in mailings.STUCK if counts.get(state)]
+    missed = sum(run.state == "missed" for run, _ in digests.runs(database, limit=_NEWEST))
+    stuck += [f"{missed:,} of the newest {_NEWEST} missed: see `tickets digest list --reports`"] if missed else []
+    ahead = [one for _, some in recipients.all_organisations(database) for one in some]
+    if not ahead:
+        return "nobody gets any: tickets organisations set"
+    if not can_write():
+        stuck.append("this worker cannot write them: pip install 'blackroad-ticket-system[charts]'")
+    first = min(ahead, key=lambda one: one.next_at)
+    return ", ".join([*stuck, f"the next is {first.organisation}'s, {first.next_at:%Y-%m-%d %H:%M} UTC"])
 
 
 def _billing(settings: Settings) -> Iterator[Finding]:

@@ -68,7 +68,7 @@ def build_toolbox(settings: Settings) -> Toolbox:
 
 def build_mailer(settings: Settings) -> Mailer:
     """Return the mailer that the settings name."""
-    sender = Sender(settings.mail_from, settings.mail_name, settings.mail_reply_to)
+    sender = sender_of(settings)
     if settings.mail == "console":
         return ConsoleMailer(sender)
     if settings.mail == "directory":
@@ -83,6 +83,11 @@ def build_mailer(settings: Settings) -> Mailer:
         starttls=settings.smtp_starttls,
         timeout_seconds=settings.smtp_timeout_seconds,
     )
+
+
+def sender_of(settings: Settings) -> Sender:
+    """Return who letters are from."""
+    return Sender(settings.mail_from, settings.mail_name, settings.mail_reply_to)
 
 
 def build_stationery(settings: Settings) -> Stationery:

@@ -22,9 +22,9 @@ from ticket_tasks.toolbox import Toolbox
 log = structlog.stdlib.get_logger(__name__)
 
 
-#: Jobs about money, and how often they are done, in seconds, as in a fleet.
-_MONEY: dict[Callable[[Toolbox], object], float] = {
-    job.run: job.every for job in JOBS if job.queue == names.MONEY and job.every is not None
+#: What nobody waits for by the second, and how often it is done, in seconds, as in a fleet.
+_NOW_AND_THEN: dict[Callable[[Toolbox], object], float] = {
+    job.run: job.every for job in JOBS if job.queue in {names.MONEY, names.REPORTS} and job.every is not None
 }
 
 
@@ -51,11 +51,11 @@ def rounds(toolbox: Toolbox, interval_seconds: float) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     log.info("rounds.started", interval_seconds=interval_seconds)
-    due = dict.fromkeys(_MONEY, 0.0)
+    due = dict.fromkeys(_NOW_AND_THEN, 0.0)
     while not stop.is_set():
         try:
             one_round(toolbox)
-            for job, every in _MONEY.items():
+            for job, every in _NOW_AND_THEN.items():
                 if time.monotonic() >= due[job]:
                     due[job] = time.monotonic() + every
                     job(toolbox)

@@ -75,6 +75,12 @@ def days_from(kind: str, timetable: Timetable, earliest: date) -> Iterator[date]
         day += step(kind)
 
 
+def newest_day(kind: str, timetable: Timetable, now: datetime) -> date:
+    """Return the last day of a report whose period is over."""
+    today = now.astimezone(ZoneInfo(timetable.zone)).date()
+    return today if kind == DAILY else today - (today.weekday() - timetable.weekday) % 7 * _DAY
+
+
 def due_at(sent_on: date, timetable: Timetable, reader: Hour | None = None) -> datetime:
     """Return when the report of a day goes to a reader: at their own hour, but not before the period is over."""
     zone, hour = reader or (timetable.zone, timetable.hour)

@@ -60,7 +60,7 @@ def play(console: Console, *, log_file: Path | None = None, keep: bool = False) 
             stack.callback(supervisor.stop)
             stack.enter_context(embedded.hold(settings.data_dir))
             console.print(
-                f"{len(CAST)} tickets are about to run out. A broker, a ticker and three workers keep an eye on them, "
+                f"{len(CAST)} tickets are about to run out. A broker, a ticker and four workers keep an eye on them, "
                 "and report them to a Stripe of our own.",
                 soft_wrap=True,
             )

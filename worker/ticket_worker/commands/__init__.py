@@ -1,0 +1,1 @@
+"""Verbs that this room brings along to the `tickets` command."""
