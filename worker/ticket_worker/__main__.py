@@ -61,7 +61,8 @@ def worker(
     queues: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME,…", help="Work on these queues only: clock, desk, money, reports. Default: one process for each."
+            metavar="NAME,…",
+            help="Work on these queues only: clock, desk, money, reports. Default: one process for each.",
         ),
     ] = None,
     concurrency: Concurrency = None,

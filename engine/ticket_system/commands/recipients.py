@@ -222,14 +222,14 @@ def _kinds(one: Recipient) -> list[str]:
 
 
 def _cells(one: Recipient, reason: str | None) -> tuple[str, ...]:
-    where = ", ".join([one.zone or "", one.locale or "", "" if one.hour is None else f"{one.hour:02}:00"]).strip(", ")
+    where = [one.zone, one.locale, None if one.hour is None else f"{one.hour:02}:00"]
     return (
         one.organisation,
         one.address,
         one.name,
         " ".join(one.roles),
         " ".join(_kinds(one)) or "nothing",
-        where,
+        ", ".join(part for part in where if part),
         one.changed_by,
         f"suppressed: {reason}" if reason else "",
     )
