@@ -16,7 +16,7 @@ help:  ## print these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/installed  ## watch a whole fleet at work, under a minute; LOG=FILE replays a ServiceNow log first
-	@$(BIN)/ticket-worker demo $(if $(LOG),--log '$(LOG)')
+	@$(BIN)/ticket-worker demo --report build/demo $(if $(LOG),--log '$(LOG)')
 
 test: $(VENV)/installed  ## run the tests; ARGS="-k word" picks some
 	@$(BIN)/python -m pytest $(ARGS)

@@ -190,16 +190,20 @@ def demo(
         Path | None,
         typer.Option("--log", metavar="FILE", exists=True, dir_okay=False, help="Replay a ServiceNow log first."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", file_okay=False, help="Write the report of the run there. Default: a new folder."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the fleet's folder behind, its log included.")] = False,
 ) -> None:
     """Watch a whole fleet at work for half a minute: deadlines pass, breaches are found, escalated, told.
 
-    Needs nothing but the [embedded] extra, touches nothing but a temporary folder.
+    Needs nothing but the extra `embedded`, touches nothing but temporary folders.
     """
     with _settings():
         from ticket_worker.demo.play import play
 
-        raise typer.Exit(play(Console(), log_file=log_file, keep=keep))
+        raise typer.Exit(play(Console(), log_file=log_file, keep=keep, report=report))
 
 
 @contextmanager

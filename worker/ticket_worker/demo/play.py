@@ -27,6 +27,7 @@ from ticket_worker.app import create_app
 from ticket_worker.demo import stage
 from ticket_worker.demo.cast import CAST, Role, Verdict
 from ticket_worker.demo.replay import replay
+from ticket_worker.demo.report import write_report
 from ticket_worker.demo.till import Bill, Till, a_till
 from ticket_worker.fleet import start_fleet
 from ticket_worker.logging import configure_logging
@@ -45,10 +46,11 @@ _RESCUE_SECONDS = 2.5
 _TOO_LATE_SECONDS = 0.5
 
 
-def play(console: Console, *, log_file: Path | None = None, keep: bool = False) -> int:
-    """Run the demo and return its exit status."""
+def play(console: Console, *, log_file: Path | None = None, keep: bool = False, report: Path | None = None) -> int:
+    """Run the demo and return its exit status; `report` is the folder that the report of the run is written to."""
     started = time.monotonic()
     log_file = log_file.resolve() if log_file else None
+    report = report.resolve() if report else Path(tempfile.mkdtemp(prefix="tickets-report-"))
     with _folder(keep=keep) as folder:
         if log_file is not None:
             replay(console, log_file, folder / "history.db")
@@ -80,8 +82,9 @@ def play(console: Console, *, log_file: Path | None = None, keep: bool = False) 
             with console.status("stopping the fleet"):
                 supervisor.stop()
             verdict = judge(system, roles)
+            page = write_report(system, settings, report)
         seconds = time.monotonic() - started
-        stage.show_summary(console, roles, verdict, seconds, folder if keep else None, bill=bill)
+        stage.show_summary(console, roles, verdict, seconds, folder if keep else None, bill=bill, page=page)
         is_right = verdict.is_right and bill.is_right
         if not is_right:
             stage.show_failure(console, "not everything happened exactly once", folder / "fleet.log")

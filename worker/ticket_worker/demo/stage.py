@@ -63,6 +63,7 @@ def show_summary(
     folder: Path | None,
     *,
     bill: Bill | None = None,
+    page: Path | None = None,
 ) -> None:
     """Print what happened, in figures."""
     latencies = verdict.latencies
@@ -87,6 +88,8 @@ def show_summary(
     table.add_row(_verdict(verdict.missing), "missing")
     table.add_row(_verdict(verdict.doubled), "doubled")
     table.add_row(_verdict(verdict.undeserved), "undeserved")
+    if page is not None:
+        table.add_row("", f"the report of this run: {page}")
     if folder is not None:
         table.add_row("", f"kept: {folder}")
     is_right = verdict.is_right and (bill is None or bill.is_right)
