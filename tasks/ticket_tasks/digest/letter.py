@@ -31,7 +31,6 @@ def write(
     )
     facts = {name: getattr(view, name) for name in view.__slots__} | {
         "picture": chart.NAME if picture is not None else None,
-        "picture_width": chart.WIDTH,
     }
     return Letter(
         key=key,
