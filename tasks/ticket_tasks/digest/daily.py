@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ticket_system.reports.contents import DEFINITIONS, Daily
 from ticket_system.reports.readers import Reader
 from ticket_tasks.digest.parts import Footer, Line, due_lines, footer, late_lines
-from ticket_tasks.digest.words import plain, plural, words_of
+from ticket_tasks.digest.words import LONGEST_TITLE, plain, plural, words_of
 from ticket_tasks.toolbox import Stationery
 
 #: So many of each stand in one mail.
@@ -42,7 +42,7 @@ def daily_page(content: Daily, reader: Reader, paper: Stationery, unsubscribe_ur
         if broken or due
         else "nothing broken, nothing due soon"
     )
-    first = [plain(one.title) for one in (*content.worst, *content.at_risk)][:1]
+    first = [plain(one.title, LONGEST_TITLE) for one in (*content.worst, *content.at_risk)][:1]
     return DailyPage(
         subject=f"{organisation}, {words.day(content.ends_on)}: {headline}",
         preheader=first[0] if first else "A quiet day.",

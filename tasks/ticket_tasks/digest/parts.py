@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ticket_system.reports.contents import DueTicket, LateTicket
 from ticket_system.reports.readers import Reader
-from ticket_tasks.digest.words import Words, plain, priority, target
+from ticket_tasks.digest.words import LONGEST_TITLE, Words, plain, priority, target
 from ticket_tasks.toolbox import Stationery
 
 #: Whether a change is welcome; said in words and in colour.
@@ -75,7 +75,7 @@ def late_lines(found: Sequence[LateTicket], words: Words, paper: Stationery) -> 
     """Write promises that were broken."""
     return tuple(
         Line(
-            title=plain(one.title),
+            title=plain(one.title, LONGEST_TITLE),
             url=_url(one.ticket_id, paper),
             about=_about(one, "not done yet" if one.is_running else "done late"),
             fact=f"{words.working(one.over_seconds)} over",
@@ -88,7 +88,7 @@ def due_lines(found: Sequence[DueTicket], words: Words, paper: Stationery) -> tu
     """Write promises that fall due soon."""
     return tuple(
         Line(
-            title=plain(one.title),
+            title=plain(one.title, LONGEST_TITLE),
             url=_url(one.ticket_id, paper),
             about=_about(one, f"due {words.moment(one.due_at)}"),
             fact=f"{words.working(one.left_seconds)} left",

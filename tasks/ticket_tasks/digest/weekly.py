@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ticket_system.billing.money import money
@@ -14,6 +14,8 @@ from ticket_tasks.toolbox import Stationery
 
 _NO_COMPARISON = "n/a"
 _UP, _DOWN = "▲", "▼"
+#: Beyond ten times as many, percents say nothing.
+_TIMES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +133,19 @@ def _change(value: int, before: int | None, words: Words, more: Sense) -> tuple[
     share = (value - before) / before
     if not share:
         return "unchanged", "even"
+    if share >= _TIMES:
+        change, sense = _signed("", is_more=True, more=more)
+        return change.replace("+", f"×{words.number(round(value / before))}"), sense
     return _signed(words.percent(abs(share)), share > 0, more)
 
 
 def _kept_tile(content: Weekly, words: Words) -> Tile:
     now, then = _attainment(content.totals), _attainment(content.before)
-    value = words.percent(now) if now is not None else _NO_COMPARISON
+    if now is None:
+        return Tile("Promises kept", "–", "nothing was decided", "even")
+    value = words.percent(now)
     note = f"{words.number(content.totals.met)} of {words.number(content.totals.met + content.totals.breached)}"
-    if now is None or then is None:
+    if then is None:
         return Tile("Promises kept", value, _NO_COMPARISON, "even", note)
     if round(now - then, 3) == 0:
         return Tile("Promises kept", value, "unchanged", "even", note)
@@ -211,20 +218,15 @@ def _curve_in_words(content: Weekly, words: Words) -> str:
 
 
 def _took(content: Weekly, words: Words) -> Table:
-    def spans(p50: float | None, p90: float | None, write: object) -> tuple[str, str]:
-        written = [write(one) if one is not None else "–" for one in (p50, p90)]  # type: ignore[operator]
-        return written[0], written[1]
+    def spans(p50: float | None, p90: float | None, write: Callable[[float], str]) -> tuple[str, str]:
+        return "–" if p50 is None else write(p50), "–" if p90 is None else write(p90)
 
-    rows = [
-        (
-            f"{target(one.target)} ({words.number(one.count)})",
-            *spans(one.working_p50, one.working_p90, words.working),
-            *spans(one.wall_p50, one.wall_p90, words.span),
-        )
-        for one in content.took
-    ]
-    columns = ("Target", "Half, working", "9 of 10, working", "Half, wall", "9 of 10, wall")
-    return Table("How long it took", columns, tuple(rows), DEFINITIONS["took"])
+    rows = []
+    for one in content.took:
+        name = f"{target(one.target)} ({words.number(one.count)})"
+        rows.append((f"{name}, working time", *spans(one.working_p50, one.working_p90, words.working)))
+        rows.append((f"{name}, by the clock on the wall", *spans(one.wall_p50, one.wall_p90, words.span)))
+    return Table("How long it took", ("Target", "Half within", "9 of 10 within"), tuple(rows), DEFINITIONS["took"])
 
 
 def _ages(content: Weekly, words: Words) -> tuple[Bar, ...]:
@@ -253,15 +255,16 @@ def _loads(content: Weekly, words: Words) -> Table:
 def _billing(found: Billing, words: Words) -> Table:
     rows = []
     for one in found.use:
-        until = f" until {words.moment(one.ends_at)}" if one.ends_at else " this month"
         cost = money(one.used * one.amount, one.currency) if one.amount and one.currency else "–"
         projected = words.number(one.projected) if one.projected is not None else "–"
         rows.append((
-            f"{target(one.kind)}{until}", words.number(one.used), words.number(one.reported), projected, cost,
+            target(one.kind), words.number(one.used), words.number(one.reported), projected, cost,
         ))  # fmt: skip
-    said = [f"plan {plain(found.plan)}"] if found.plan else ["no plan"]
+    ends = [one.ends_at for one in found.use[:1]]
+    said = [f"Counted until {words.moment(end)}" if end else "Counted since the month began" for end in ends]
+    said += [f"plan {plain(found.plan)}"] if found.plan else ["no plan"]
     said += [plain(found.status.replace("_", " "))] if found.status else []
     said += [plain(found.problem)] if found.problem else []
     said += [f"{words.number(found.stuck)} waiting for a person" if found.stuck else "nothing is stuck"]
-    columns = ("Used", "So far", "Reported", "Projected", "Costs so far")
+    columns = ("Used", "So far", "Reported", "Projected", "Cost")
     return Table(f"What is billed to {plain(found.customer)}", columns, tuple(rows), "", ", ".join(said))

@@ -21,7 +21,8 @@ from ticket_system.tickets import PRIORITY_LABELS
 from ticket_tasks.letters import one_line
 
 FALLBACK: Final = "en_GB"
-_LONGEST = 200
+LONGEST_NAME: Final = 60
+LONGEST_TITLE: Final = 140
 _TURNS_AROUND = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -39,9 +40,9 @@ class Words:
 
     def percent(self, share: float) -> str:
         """Write a share; what is not all of it is never written as if it were, nor what is something as nothing."""
-        if share in {0, 1} or 0.01 <= share <= 0.99:  # noqa: PLR2004 - whole percents say enough
+        if share == 0 or 0.01 <= share <= 0.99 or share >= 1:  # noqa: PLR2004 - whole percents say enough
             return format_percent(share, locale=self.locale)
-        tenths = min(max(round(share * 1000), 1), 999) if 0 < share < 1 else round(share * 1000)
+        tenths = min(max(round(share * 1000), 1), 999)
         return format_percent(tenths / 1000, locale=self.locale, format=_with_tenths(self.locale))
 
     def points(self, difference: float) -> str:
@@ -91,10 +92,10 @@ def words_of(reader: Reader) -> Words:
     return Words(_locale(reader.locale), ZoneInfo(reader.zone))
 
 
-def plain(text: str) -> str:
+def plain(text: str, longest: int = LONGEST_NAME) -> str:
     """Return what somebody wrote as one line that says nothing but itself."""
     line = one_line(_TURNS_AROUND.sub("", text))
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1].rstrip() + "…"
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
 def target(name: str) -> str:
