@@ -42,10 +42,10 @@ def daily_page(content: Daily, reader: Reader, paper: Stationery, unsubscribe_ur
         if broken or due
         else "nothing broken, nothing due soon"
     )
-    first = [plain(one.title, LONGEST_TITLE) for one in (*content.worst, *content.at_risk)][:1]
+    titles = [one.title for one in content.worst] + [one.title for one in content.at_risk]
     return DailyPage(
         subject=f"{organisation}, {words.day(content.ends_on)}: {headline}",
-        preheader=first[0] if first else "A quiet day.",
+        preheader=plain(titles[0], LONGEST_TITLE) if titles else "A quiet day.",
         organisation=organisation,
         title="Daily report",
         period=period,

@@ -6,10 +6,7 @@ from functools import cache
 from typing import Any
 
 import css_inline
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-# Escaped by its name alone, whatever stands in it.
-_ESCAPED = (".html", ".svg")
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 
 @cache
@@ -17,7 +14,7 @@ def environment() -> Environment:
     """Return the templates, read once."""
     return Environment(
         loader=PackageLoader("ticket_tasks.digest"),
-        autoescape=lambda name: name is not None and name.endswith(_ESCAPED),
+        autoescape=select_autoescape(("html", "svg"), default=False, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

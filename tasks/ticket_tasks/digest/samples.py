@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from ticket_system.reports.contents import (
     NAMED_TICKETS,
@@ -28,7 +29,7 @@ _DAY = timedelta(days=1)
 _HOUR = 3600.0
 _ENDS_AT = datetime(2026, 11, 22, 23, tzinfo=UTC)
 _AS_OF = datetime(2026, 11, 23, 8, tzinfo=UTC)
-_WEEK = {
+_WEEK: Final[dict[str, Any]] = {
     "zone": "Europe/Berlin",
     "starts_on": date(2026, 11, 16),
     "ends_on": date(2026, 11, 22),
@@ -48,7 +49,9 @@ _HOSTILE = (
 
 def sample(name: str) -> tuple[Weekly | Daily, Reader]:
     """Return a made-up report and its reader; KeyError for a name that is none of `NAMES`."""
-    return {"full": _full, "empty": _empty, "hostile": _hostile, "daily": _daily}[name]()
+    made: dict[str, Callable[[], tuple[Weekly | Daily, Reader]]]
+    made = {"full": _full, "empty": _empty, "hostile": _hostile, "daily": _daily}
+    return made[name]()
 
 
 def _reader(**more: object) -> Reader:
@@ -96,7 +99,7 @@ def _full() -> tuple[Weekly, Reader]:
                 target="resolution", count=77, wall_p50=93_600, wall_p90=370_800, working_p50=33_000,
                 working_p90=121_800,
             ),
-        ),  # fmt: skip
+        ),
         ages=_ages(14, 21, 13, 5),
         loads=(
             Load(agent="grace@example.org", open=14, solved=31, breached=3),
@@ -163,7 +166,7 @@ def _hostile() -> tuple[Weekly, Reader]:
 
 def _daily() -> tuple[Daily, Reader]:
     full, _ = _full()
-    yesterday = {**_WEEK, "starts_on": date(2026, 11, 22), "starts_at": _ENDS_AT - _DAY}
+    yesterday: dict[str, Any] = {**_WEEK, "starts_on": date(2026, 11, 22), "starts_at": _ENDS_AT - _DAY}
     content = Daily(organisation="Initech", **yesterday, worst=full.worst[:3], at_risk=full.at_risk)
     return content, _reader(sees_agents=False, sees_billing=False)
 
