@@ -100,13 +100,9 @@ def _headline(content: Weekly, words: Words) -> str:
 
 def _preheader(content: Weekly, words: Words) -> str:
     totals = content.totals
-    said = [f"{words.number(totals.opened)} new, {words.number(totals.solved)} solved"]
-    if content.before is not None and (change := totals.backlog - content.before.backlog):
-        said.append(f"{words.number(totals.backlog)} open, {'+' if change > 0 else '−'}{words.number(abs(change))}")
-    else:
-        said.append(f"{words.number(totals.backlog)} open")
-    said.append(f"{words.number(content.due_soon)} due soon" if content.due_soon else "nothing due soon")
-    return ", ".join(said)
+    counts = (f"{words.number(totals.opened)} new", f"{words.number(totals.solved)} solved")
+    due = f"{words.number(content.due_soon)} due soon" if content.due_soon else "nothing due soon"
+    return ", ".join([*counts, f"{words.number(totals.backlog)} open", due])
 
 
 def _tiles(content: Weekly, words: Words) -> tuple[Tile, ...]:
@@ -210,7 +206,7 @@ def _curve_in_words(content: Weekly, words: Words) -> str:
     first, last = content.weeks[0], content.weeks[-1]
     highest = max(content.weeks, key=lambda one: one.backlog)
     return (
-        f"Open tickets at the end of each of {words.number(len(content.weeks))} weeks: {words.number(first.backlog)} on "
+        f"Open tickets at the end of each of {len(content.weeks)} weeks: {words.number(first.backlog)} on "
         f"{words.day(first.ends_on)}, {words.number(last.backlog)} on {words.day(last.ends_on)}; the most were "
         f"{words.number(highest.backlog)} on {words.day(highest.ends_on)}. "
         f"In the last week {words.number(last.opened)} came in."

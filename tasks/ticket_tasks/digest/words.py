@@ -1,4 +1,4 @@
-"""How figures, instants and names are written for one reader: numbers and dates as their locale has them, in their zone.
+"""How figures, instants and names are written for one reader: as their locale has it, in their zone.
 
 Whatever a customer wrote is made one line, cut, and loses what turns text around: it can start no header, no paragraph
 and no other direction.
