@@ -125,6 +125,7 @@ clocks = sa.Table(
     sa.Column("rearms_at", Instant),
     sa.Column("held_for", Span, nullable=False, server_default="0"),
     sa.Column("waived_at", Instant),
+    sa.Column("worked", Span),
 )
 
 #: What the warnings and levels of stored rules do, as far as a sweep has to know; written with them, never changed.

@@ -143,6 +143,7 @@ def upgrade() -> None:
         sa.Column("rearms_at", instant),
         sa.Column("held_for", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("waived_at", instant),
+        sa.Column("worked", sa.BigInteger()),
         sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="clocks_ticket_id_fk"),
         sa.ForeignKeyConstraint(["rules"], ["rules.id"], name="clocks_rules_fk"),
         sa.PrimaryKeyConstraint("ticket_id", "target", "cycle", name="clocks_pk"),
