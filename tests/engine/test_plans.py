@@ -36,7 +36,7 @@ QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
     "history": (lambda system: system.get_history("7"), {"events_of_ticket"}),
     "report": (
         lambda system: system.generate_report(1),
-        {"tickets_opened", "tickets_resolved", "clocks_met", "clocks_breached"},
+        {"tickets_opened", "tickets_resolved", "clocks_stopped", "clocks_breached"},
     ),
     "simulation": (
         lambda system: simulate(system.database, DEFAULT_BOOK, since=datetime.now(UTC) - 12 * HOUR),
