@@ -65,8 +65,8 @@ class Clock:
     held_for: timedelta = timedelta(0)
     #: Since when its breach does not count, because somebody said so (9); a mark, which hides nothing.
     waived_at: datetime | None = None
-    #: The open time that the target took, without the pauses before a breach: afterwards nothing halts it. None until it
-    #: is done, and where it is wanted no longer.
+    #: The open time that the target took, without the pauses before a breach: afterwards nothing halts it. None until
+    #: it is done, and where it is wanted no longer.
     worked: timedelta | None = None
 
     def deadline(self, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> datetime:
@@ -193,7 +193,9 @@ def stop(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> 
 def cancel(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
     """End the clock because nobody wants the target any more; it counts nowhere (20). A breach stays on record."""
     clock = settle(resume(clock, now, calendar), now)
-    return replace(clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None, worked=None)
+    return replace(
+        clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None, worked=None
+    )
 
 
 def withdraw(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:

@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ticket_system.reports.contents import Scope
-from ticket_system.storage.tables import Instant, clocks, named, tickets
-
-EVERYBODY = Scope()
+from ticket_system.storage.tables import clocks, named, tickets
 
 
 class Stretch(NamedTuple):
@@ -79,8 +77,3 @@ def ended(stretch: Stretch, *states: str) -> list[sa.ColumnElement[bool]]:
 def with_tickets(part: sa.FromClause, scope: Scope) -> tuple[sa.FromClause, list[sa.ColumnElement[bool]]]:
     """Return a part beside its tickets, and whose they are."""
     return sa.join(part, tickets, tickets.c.id == part.c.ticket_id), of_scope(scope)
-
-
-def when(name: str) -> sa.BindParameter[datetime]:
-    """Return a moment that is given later."""
-    return sa.bindparam(name, type_=Instant)
