@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
@@ -125,13 +125,13 @@ def due_soon(
         )
         for (rules, bound), names in by_bound.items()
     ]
-    of_ticket: Sequence[sa.ColumnElement[Any]] = [tickets.c[name] for name in Title._fields]
+    columns: list[sa.ColumnElement[Any]] = [
+        *[clocks.c[name] for name in ("rules", "policy", "target", "ticket_id", "due_at")],
+        *[tickets.c[name] for name in Title._fields],
+        sa.func.count().over(),
+    ]
     query = (
-        sa.select(
-            *[clocks.c[name] for name in ("rules", "policy", "target", "ticket_id", "due_at")],
-            *of_ticket,
-            sa.func.count().over().label("number"),
-        )
+        sa.select(*columns)
         .join_from(clocks, tickets, tickets.c.id == clocks.c.ticket_id)
         .where(
             clocks.c.state == named("running"),
