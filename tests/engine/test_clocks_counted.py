@@ -78,7 +78,9 @@ class Oracle:
         if self.verdict in {"none", "met"} and self.status in {"on_hold", "resolved", "closed"}:
             self.paused += 1
         # A breached clock measures how late it is: nothing but being done halts it.
-        halts = {"resolved", "closed"} if self.verdict in {"deadline", "retarget"} else {"on_hold", "resolved", "closed"}
+        halts = (
+            {"resolved", "closed"} if self.verdict in {"deadline", "retarget"} else {"on_hold", "resolved", "closed"}
+        )
         self.counted += self.status not in halts
 
 

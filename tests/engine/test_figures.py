@@ -183,7 +183,7 @@ def check_took(told: Weekly, mine: Slow) -> None:
         found = [one for one in told.took if one.target == target]
         assert [one.count for one in found] == ([len(done)] if done else [])
         for one in found:
-            wall = seconds(clock.stopped_at and clock.stopped_at - clock.started_at for clock in done)
+            wall = seconds(clock.stopped_at - clock.started_at for clock in done if clock.stopped_at)
             # SQLite reads instants to the millisecond.
             assert (one.wall_p50, one.wall_p90) == pytest.approx(shares(wall), abs=0.002)
             assert (one.working_p50, one.working_p90) == pytest.approx(shares(seconds(one.worked for one in done)))

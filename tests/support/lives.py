@@ -21,7 +21,7 @@ from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 from ticket_system.sla.clocks import FIRST_RESPONSE, RESOLUTION, Clock
 from ticket_system.sla.policies import Match, Policy
 from ticket_system.storage import clocks, tables
-from ticket_system.tickets import STATUS_FLOW
+from ticket_system.tickets import ACTIVE_STATUSES, STATUS_FLOW
 
 DAY = timedelta(days=1)
 #: Midnights in Berlin, on both sides of the change to summer time.
@@ -50,8 +50,10 @@ POLICIES = (
     Policy("rest", targets={RESOLUTION: promise({1: 8, 2: 40, 3: 90}, calendar="around the clock")}),
 )
 
-_hours = st.sampled_from((-168, -1, 0, 24, 167, 168, 169, 207)) | st.integers(-1300, 207)
-_ACTS = ("move", "move", "move", "move", "answer", "ask", "waive", "scan", "priority", "merge")
+_hours = st.sampled_from((-168, -1, 0, 24, 167, 168, 169, 207)) | st.integers(-150, 150) | st.integers(-1300, 207)
+_ACTS = ("move", "resolve", "reopen", "answer", "ask", "waive", "scan", "priority", "merge")
+#: The way to a solution from wherever a ticket stands.
+_SOLVED = {"open": "in_progress", "on_hold": "in_progress", "in_progress": "resolved", "review": "resolved"}
 
 
 @st.composite
@@ -67,9 +69,9 @@ def lives(draw: st.DrawFn) -> tuple[dict[str, Any], list[tuple[float, str, int]]
         "status": draw(st.sampled_from(("open", "in_progress", "in_progress", "in_progress", "on_hold", "closed"))),
     }
     acts = st.tuples(
-        st.sampled_from((0, 0.5, 1, 24, 168)) | st.integers(0, 150), st.sampled_from(_ACTS), st.integers(0, 3)
+        st.sampled_from((0, 0.5, 1, 24, 168)) | st.integers(0, 60), st.sampled_from(_ACTS), st.integers(0, 3)
     )
-    return first, draw(st.lists(acts, max_size=9))
+    return first, draw(st.lists(acts, min_size=draw(st.sampled_from((0, 4))), max_size=9))
 
 
 def play(system: TicketSystem, all_lives: list[tuple[dict[str, Any], list[tuple[float, str, int]]]]) -> None:
@@ -92,10 +94,9 @@ def _live(changes: Changes, name: str, first: dict[str, Any], acts: list[tuple[f
         now += timedelta(hours=gap)
         if now > AS_OF:
             return
-        if act == "move" and STATUS_FLOW[status]:
-            status = STATUS_FLOW[status][which % len(STATUS_FLOW[status])]
-            changes.set_status(name, status, now=now)
-        elif act in {"answer", "ask"}:
+        for following in _way(status, act, which):
+            changes.set_status(name, status := following, now=now)
+        if act in {"answer", "ask"}:
             author = "ada" if act == "ask" else "grace"
             changes.comment(a_comment(name, id=f"{name}-{number}", author=author), now=now)
         elif act == "waive":
@@ -105,11 +106,23 @@ def _live(changes: Changes, name: str, first: dict[str, Any], acts: list[tuple[f
             changes.settle(name, now=now)
         elif act == "priority":
             changes.set_priority(name, which + 1, now=now)
-        elif act == "merge" and status in {"open", "in_progress", "review", "on_hold"}:
+        elif act == "merge" and status in ACTIVE_STATUSES:
             ticket, at = changes.lock(name, now)
             assert ticket is not None
             changes.cancel(ticket, "Merged into another one.", at)
             status = "cancelled"
+
+
+def _way(status: str, act: str, which: int) -> list[str]:
+    """The moves that an act comes to."""
+    if act == "move" and STATUS_FLOW[status]:
+        return [STATUS_FLOW[status][which % len(STATUS_FLOW[status])]]
+    if act == "reopen" and status == "resolved":
+        return ["open"]
+    way: list[str] = []
+    while act == "resolve" and (status := way[-1] if way else status) in _SOLVED:
+        way.append(_SOLVED[status])
+    return way
 
 
 def stored(system: TicketSystem) -> tuple[dict[str, dict[str, Any]], list[Clock]]:
