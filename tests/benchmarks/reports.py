@@ -179,11 +179,11 @@ WITH active AS MATERIALIZED (
         percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY worked / 1e6::float8) AS working
     FROM done WHERE state IN ('met', 'breached')
 ), due AS MATERIALIZED (
-    SELECT c.ticket_id, c.due_at, t.title, t.priority, count(*) OVER () AS n
-    FROM clocks c JOIN tickets t ON t.id = c.ticket_id
-    WHERE c.state = 'running' AND c.due_at >= %(now)s AND c.due_at <= %(now)s + interval '24 hours'
-        AND c.next_check_at <= %(now)s + interval '24 hours'
-    ORDER BY c.due_at, t.priority, c.ticket_id LIMIT 5
+    SELECT few.*, t.title FROM (
+        SELECT ticket_id, due_at, count(*) OVER () AS n FROM clocks
+        WHERE state = 'running' AND due_at >= %(now)s AND due_at <= %(now)s + interval '24 hours'
+            AND next_check_at <= %(now)s + interval '24 hours'
+        ORDER BY due_at, ticket_id LIMIT 5) AS few JOIN tickets t ON t.id = few.ticket_id
 )
 SELECT json_build_object(
     'totals', json_build_object(
@@ -200,7 +200,7 @@ SELECT json_build_object(
         SELECT ticket_id, title, beyond, row_number() OVER (ORDER BY beyond DESC, since, ticket_id) AS place
         FROM late WHERE waived_at IS NULL ORDER BY beyond DESC, since, ticket_id LIMIT 5) AS worst),
     'due', (SELECT json_build_array(max(n), json_agg(
-        json_build_array(ticket_id, title, round(date_part('epoch', due_at - %(now)s)::numeric)) ORDER BY due_at, priority, ticket_id))
+        json_build_array(ticket_id, title, round(date_part('epoch', due_at - %(now)s)::numeric)) ORDER BY due_at, ticket_id))
         FROM due),
     'weeks', (SELECT json_agg(json_build_array(opened, backlog) ORDER BY k) FROM weeks),
     'took', (SELECT json_build_array(n, wall[1], wall[2], working[1], working[2]) FROM took),

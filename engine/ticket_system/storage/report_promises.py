@@ -125,27 +125,34 @@ def due_soon(
         )
         for (rules, bound), names in by_bound.items()
     ]
-    columns: list[sa.ColumnElement[Any]] = [
-        *[clocks.c[name] for name in ("rules", "policy", "target", "ticket_id", "due_at")],
-        *[tickets.c[name] for name in Title._fields],
-        sa.func.count().over(),
+    of_clock: list[sa.ColumnElement[Any]] = [
+        clocks.c[name] for name in ("rules", "policy", "target", "ticket_id", "due_at")
     ]
-    query = (
-        sa.select(*columns)
-        .join_from(clocks, tickets, tickets.c.id == clocks.c.ticket_id)
+    mine = of_scope(scope)
+    first = (
+        sa.select(*of_clock, sa.func.count().over().label("number"))
         .where(
             clocks.c.state == named("running"),
             clocks.c.due_at >= as_of,
             # Somebody looks at it no later than that: by this it is found in the index of what is to be looked at.
             clocks.c.next_check_at <= max(bounds.values()),
             sa.or_(*soon),
-            *of_scope(scope),
+            *mine,
         )
-        .order_by(clocks.c.due_at, tickets.c.priority, clocks.c.ticket_id, clocks.c.target)
+        .order_by(clocks.c.due_at, clocks.c.ticket_id, clocks.c.target)
         .limit(limit)
     )
+    if mine:
+        first = first.join_from(clocks, tickets, tickets.c.id == clocks.c.ticket_id)
+    few = first.subquery("few")
+    columns: list[sa.ColumnElement[Any]] = [*few.c, *[tickets.c[name] for name in Title._fields]]
+    query = (
+        sa.select(*columns)
+        .join_from(few, tickets, tickets.c.id == few.c.ticket_id)
+        .order_by(few.c.due_at, few.c.ticket_id, few.c.target)
+    )
     found, number = [], 0
-    for rules, policy, target, ticket_id, due_at, title, priority, assignee, in_all in connection.execute(query):
+    for rules, policy, target, ticket_id, due_at, in_all, title, priority, assignee in connection.execute(query):
         number = in_all
         ticket = DueTicket(
             ticket_id=ticket_id, title=title, priority=priority, target=target, assignee=assignee,
