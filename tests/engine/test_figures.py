@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.factories import a_ticket
 from tests.support.lives import (
     AS_OF,
     DAY,
@@ -27,6 +28,7 @@ from tests.support.lives import (
 )
 from ticket_system import TicketSystem, figures
 from ticket_system.audit import audit_clocks
+from ticket_system.changes import Changes
 from ticket_system.reports.contents import Scope, Totals, Weekly
 from ticket_system.sla.clocks import TARGETS, Clock, ClockState, stop
 
@@ -239,3 +241,47 @@ def test_a_day_names_every_promise_that_was_broken_or_is_next(
         (*key, *one) for key, overs in late.items() for one in overs
     )
     assert {(one.ticket_id, one.target): one.left_seconds for one in told.at_risk} == mine.due()
+
+
+def test_the_worst_are_found_behind_many_that_were_due_earlier_and_done_for_a_while(system: TicketSystem) -> None:
+    opened = SINCE - timedelta(hours=5)
+    with system.database.write() as connection:
+        changes = Changes(connection)
+        for number in range(30):
+            changes.create(a_ticket(id=f"reopened {number}", created_at=opened, sla_hours=6, status="in_progress"))
+            changes.set_status(f"reopened {number}", "resolved", now=SINCE + timedelta(hours=2))
+            changes.set_status(f"reopened {number}", "open", now=AS_OF - timedelta(hours=1))
+        for number in range(5):
+            first = {"created_at": opened + timedelta(hours=20 + number), "sla_hours": 6}
+            changes.create(a_ticket(id=f"late {number}", **first))
+    told = figures.weekly(
+        system.database, system.rules, organisation="house", scope=Scope(), period=WEEK, week_ends=(), before=None,
+        as_of=AS_OF,
+    )  # fmt: skip
+    assert [one.ticket_id for one in told.worst] == [f"late {number}" for number in range(5)]
+    assert (told.late, told.totals.reopened) == (35, 0)
+    assert {one.agent: one.breached for one in told.loads} == {None: 35}
+
+
+def test_only_the_busiest_agents_are_named_and_the_others_counted(system: TicketSystem) -> None:
+    for number in range(25):
+        for turn in range(number % 3 + 1):
+            name = f"{number}/{turn}"
+            system.create_ticket(a_ticket(id=name, assignee=f"agent {number:02}", created_at=SINCE - turn * DAY))
+    told = figures.weekly(
+        system.database, system.rules, organisation="house", scope=Scope(), period=WEEK, week_ends=(), before=None
+    )
+    assert (told.agents, len(told.loads)) == (25, 20)
+    assert [one.open for one in told.loads] == [3] * 8 + [2] * 8 + [1] * 4
+    assert told.loads[0].agent == "agent 02"
+
+
+def test_a_report_of_nothing_is_empty(system: TicketSystem) -> None:
+    told = figures.weekly(
+        system.database, system.rules, organisation="house", scope=Scope(), period=WEEK, week_ends=WEEK_ENDS,
+        before=None,
+    )  # fmt: skip
+    assert told.is_empty
+    assert (told.totals, told.kept, told.took, told.loads) == (Totals(), (), (), ())
+    assert [one.backlog for one in told.weeks] == [0] * 8
+    assert figures.daily(system.database, system.rules, organisation="house", scope=Scope(), period=WEEK).is_empty
