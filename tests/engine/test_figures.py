@@ -26,7 +26,7 @@ from tests.support.lives import (
     statuses,
     stored,
 )
-from ticket_system import TicketSystem, figures
+from ticket_system import TicketSystem, figures, waivers
 from ticket_system.audit import audit_clocks
 from ticket_system.changes import Changes
 from ticket_system.reports.contents import Scope, Totals, Weekly
@@ -261,6 +261,45 @@ def test_the_worst_are_found_behind_many_that_were_due_earlier_and_done_for_a_wh
     assert [one.ticket_id for one in told.worst] == [f"late {number}" for number in range(5)]
     assert (told.late, told.totals.reopened) == (35, 0)
     assert {one.agent: one.breached for one in told.loads} == {None: 35}
+
+
+def a_week(system: TicketSystem, as_of: datetime = AS_OF) -> Weekly:
+    return figures.weekly(
+        system.database, system.rules, organisation="house", scope=Scope(), period=WEEK, week_ends=(), before=None,
+        as_of=as_of,
+    )  # fmt: skip
+
+
+def test_of_those_done_late_the_latest_are_named_and_the_waived_never(system: TicketSystem) -> None:
+    with system.database.write() as connection:
+        changes = Changes(connection)
+        for hours in range(1, 9):
+            for done in (True, False):
+                name = f"{hours} {'done' if done else 'running'}"
+                opened = SINCE + timedelta(hours=60 - hours) if done else AS_OF - timedelta(hours=50 + hours)
+                changes.create(a_ticket(id=name, created_at=opened, sla_hours=10, status="in_progress"))
+                if done:
+                    changes.set_status(name, "resolved", now=opened + timedelta(hours=10 + 41.5 + hours))
+                if hours == 8:
+                    waivers.grant(changes, name, "Their own mains failed.", now=AS_OF)
+    told = a_week(system)
+    assert [(one.ticket_id, one.over_seconds / 3600, one.is_running) for one in told.worst] == [
+        ("7 done", 48.5, False), ("6 done", 47.5, False), ("7 running", 47, True), ("5 done", 46.5, False),
+        ("6 running", 46, True),
+    ]  # fmt: skip
+    assert (told.late, [one.waived for one in told.kept]) == (14, [2])
+
+
+def test_what_happens_at_the_end_belongs_to_the_next_week_and_at_the_deadline_is_in_time(system: TicketSystem) -> None:
+    """Rule 5."""
+    for name, created_at in (("ends", UNTIL), ("starts", SINCE), ("now", AS_OF), ("soon", AS_OF + DAY)):
+        system.create_ticket(a_ticket(id=name, created_at=created_at - timedelta(hours=30), sla_hours=30))
+    told = a_week(system)
+    assert [one.ticket_id for one in told.worst] == ["starts"]
+    assert [(one.ticket_id, one.left_seconds) for one in told.at_risk] == [("now", 0.0), ("soon", 86_400.0)]
+    assert a_week(system, UNTIL).totals.breached == 1
+    late = a_week(system, AS_OF + timedelta(microseconds=1))
+    assert [one.ticket_id for one in late.at_risk] == ["soon"]
 
 
 def test_only_the_busiest_agents_are_named_and_the_others_counted(system: TicketSystem) -> None:
