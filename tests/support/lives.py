@@ -19,7 +19,7 @@ from ticket_system.reports.contents import Period
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.calendars import AROUND_THE_CLOCK, Calendar
 from ticket_system.sla.clocks import FIRST_RESPONSE, RESOLUTION, Clock
-from ticket_system.sla.policies import Match, Policy
+from ticket_system.sla.policies import Match, Policy, Warn
 from ticket_system.storage import clocks, tables
 from ticket_system.tickets import ACTIVE_STATUSES, STATUS_FLOW
 
@@ -47,7 +47,11 @@ POLICIES = (
         without_response="cancelled",
     ),
     Policy("nothing", rank=3, match=Match(groups=frozenset({"friends"})), no_sla=True),
-    Policy("rest", targets={RESOLUTION: promise({1: 8, 2: 40, 3: 90}, calendar="around the clock")}),
+    Policy(
+        "rest",
+        targets={RESOLUTION: promise({1: 8, 2: 40, 3: 90}, calendar="around the clock")},
+        warnings=(Warn(percent=50),),
+    ),
 )
 
 _hours = st.sampled_from((-168, -1, 0, 24, 167, 168, 169, 207)) | st.integers(-150, 150) | st.integers(-1300, 207)
