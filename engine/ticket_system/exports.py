@@ -57,7 +57,7 @@ def clock_as_json(clock: Clock | None) -> dict[str, Any] | None:
     if clock is None:
         return None
     told = asdict(clock)
-    for name in ("paused_for", "remaining", "held_for"):
+    for name in ("paused_for", "remaining", "held_for", "worked"):
         length = told.pop(name)
         told[f"{name.removesuffix('_for')}_seconds"] = None if length is None else length.total_seconds()
     return {name: _plain(value) for name, value in told.items()}

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import floors, stock, usage
+from tests.benchmarks import floors, reports, stock, usage
 from tests.benchmarks.deadlines import deadlines
 from tests.support.postgres import create_database, running_postgres
 from ticket_system import Ticket, TicketSystem, monitor
@@ -283,6 +283,8 @@ def main() -> int:
                         stock.fill(databases[size], 1, size, datetime.now(UTC))
                         stock.settle_down(databases[size])
                     idle_ticks(databases, results)
+                    if dialect == "postgresql":
+                        reports.weekly_reports(databases[max(sizes)], results, max(sizes), options.rounds)
                     sweeps(databases[max(sizes)], results, options.due, options.rounds)
                     creation(databases[max(sizes)], results, 1000, options.rounds)
                     usage.usage_facts_cost(databases[max(sizes)], results, 1000, options.rounds)

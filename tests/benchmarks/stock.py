@@ -42,9 +42,10 @@ def fill(database: Database, first: int, last: int, start: datetime) -> None:
     _run(
         database,
         f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, next_check_at,
-                paused_for, stopped_at)
+                paused_for, stopped_at, worked)
             SELECT 'stock-' || n, 'resolution', 1, CASE WHEN {active} THEN 'running' ELSE 'met' END, {opened}, 259200,
-                {due}, CASE WHEN {active} THEN {due} END, 0, CASE WHEN {active} THEN NULL ELSE {resolved} END
+                {due}, CASE WHEN {active} THEN {due} END, 0, CASE WHEN {active} THEN NULL ELSE {resolved} END,
+                CASE WHEN {active} THEN NULL ELSE 3600000000 END
             FROM {series}""",
         first=first, last=last, start=start,
     )  # fmt: skip
@@ -72,8 +73,8 @@ def live(database: Database, number: int, start: datetime) -> None:
     )
     _run(
         database,
-        f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, paused_for, stopped_at)
-            SELECT 'life-' || n, 'resolution', 1, 'met', {at[0]}, 259200, {at[73]}, 3600000000, {at[5]} FROM {series}""",
+        f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, paused_for, stopped_at, worked)
+            SELECT 'life-' || n, 'resolution', 1, 'met', {at[0]}, 259200, {at[73]}, 3600000000, {at[5]}, 14400000000 FROM {series}""",
         **given,
     )
     detail = '{"status":"open","priority":3,"sla_hours":72}'

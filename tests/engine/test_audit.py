@@ -60,6 +60,7 @@ def edits() -> dict[str, tuple[sa.Executable, set[str]]]:
         "a promise": (sa.update(clocks).where(mine).values(target_seconds=7), {"target_seconds"}),
         "a start": (sa.update(clocks).where(mine).values(started_at=past), {"started_at"}),
         "a pause": (sa.update(clocks).where(mine).values(paused_for=HOUR), {"paused_for"}),
+        "what it took": (sa.update(clocks).where(mine).values(worked=HOUR), {"worked"}),
         "no detection": (sa.update(clocks).where(mine).values(detected_at=None), {"detected_at"}),
         "no clock": (sa.delete(clocks).where(mine), {"clock"}),
         "no verdict on record": (

@@ -28,6 +28,7 @@ START = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
 ON_HOLD = frozenset({"on_hold"})
 RUNNING, PAUSED, MET, BREACHED, CANCELLED = ClockState
+OFFICE = Calendar("office", ZoneInfo("UTC"), dict.fromkeys(range(5), (Hours.of(time(9), time(17)),)))
 
 
 def at(hours: float) -> datetime:
@@ -198,6 +199,37 @@ def test_resolved_while_paused_ends_the_pause_first() -> None:
     done = stop(pause(a_clock(), at(1)), at(100))
     assert (done.state, done.stopped_at, done.due_at) == (MET, at(100), at(103))
     assert (done.paused_for, done.paused_at, done.remaining) == (timedelta(hours=99), None, None)
+
+
+def test_what_a_target_took_leaves_out_closing_hours_and_pauses() -> None:
+    """(24)"""
+    clock = start("t", START, timedelta(hours=20), OFFICE)  # a Wednesday, noon; closes at five
+    assert clock.worked is None
+    clock = resume(pause(clock, at(2), OFFICE), at(24), OFFICE)
+    assert stop(clock, at(25), OFFICE).worked == timedelta(hours=2 + 1)
+
+
+def test_on_hold_after_a_breach_is_still_late() -> None:
+    late = pause(settle(a_clock(), at(5)), at(6))
+    assert stop(resume(late, at(20)), at(21)).worked == timedelta(hours=21)
+
+
+def test_a_reopened_target_has_taken_nothing_until_it_is_done_again() -> None:
+    for again in (reopen(stop(a_clock(), at(3)), at(30)), reopen(stop(a_clock(), at(6)), at(30))):
+        assert again.worked is None
+        done = stop(again, at(31))
+        assert done.worked == at(31) - START - again.paused_for
+
+
+def test_a_target_that_nobody_wants_any_more_has_taken_nothing() -> None:
+    """(20)"""
+    for clock in (a_clock(), stop(a_clock(), at(1)), stop(a_clock(), at(9))):
+        assert cancel(clock, at(10)).worked is None
+
+
+def test_a_change_to_a_calendar_that_is_open_less_never_takes_less_than_nothing() -> None:
+    held = resume(pause(a_clock(400), at(0)), at(20))  # twenty hours around the clock
+    assert stop(held, at(21), OFFICE).worked == timedelta(0)
 
 
 def test_a_second_stop_changes_nothing() -> None:

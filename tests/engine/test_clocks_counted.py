@@ -35,6 +35,9 @@ class Oracle:
     breached_at: int | None = None
     stopped_at: int | None = None
     due_then: int | None = None
+    #: Seconds that counted towards the target, one by one; and what they came to when it was done.
+    counted: int = 0
+    worked: int | None = None
 
     def due(self) -> int:
         return self.due_then if self.due_then is not None else self.target + self.paused
@@ -59,14 +62,14 @@ class Oracle:
                     self.breach("retarget", second)
             return
         if action == "resolved":
-            self.stopped_at = second
+            self.stopped_at, self.worked = second, self.counted
             if self.verdict == "none":
                 self.verdict = "met"
         if action == "cancelled":
-            self.stopped_at = second
+            self.stopped_at, self.worked = second, None
             self.verdict = f"cancelled after {self.verdict}"
         if self.status == "resolved" and action == "open":
-            self.stopped_at = None
+            self.stopped_at = self.worked = None
             if self.verdict == "met":
                 self.verdict = "none"
         self.status = action
@@ -74,6 +77,11 @@ class Oracle:
     def pass_a_second(self) -> None:
         if self.verdict in {"none", "met"} and self.status in {"on_hold", "resolved", "closed"}:
             self.paused += 1
+        # A breached clock measures how late it is: nothing but being done halts it.
+        halts = (
+            {"resolved", "closed"} if self.verdict in {"deadline", "retarget"} else {"on_hold", "resolved", "closed"}
+        )
+        self.counted += self.status not in halts
 
 
 Step = tuple[int, str | int]
@@ -144,6 +152,7 @@ def test_a_clock_agrees_with_one_that_counts_every_second(history: tuple[int, bo
     assert clock.state is expected
     assert clock.breached_at == (None if oracle.breached_at is None else seconds(oracle.breached_at))
     assert clock.stopped_at == (None if oracle.stopped_at is None else seconds(oracle.stopped_at))
+    assert clock.worked == (None if oracle.worked is None else timedelta(seconds=oracle.worked))
     # The deadline of a stopped clock is the one it stopped with; the oracle's goes on while the ticket is away.
     away = end - oracle.stopped_at if oracle.stopped_at is not None and expected is MET else 0
     assert clock.deadline(seconds(end)) == seconds(oracle.due() - away)

@@ -326,13 +326,14 @@ class Lives(RuleBasedStateMachine):
             clock.state.value, minutes(clock.started_at), clock.target_seconds / 60, minutes(clock.due_at), remaining,
             minutes(clock.paused_at), clock.paused_for / MINUTE, minutes(clock.stopped_at),
             minutes(clock.breached_at), clock.cause, clock.policy, clock.rules,
+            None if clock.worked is None else clock.worked / MINUTE,
         )  # fmt: skip
 
     def expected(self, clock: NaiveClock) -> tuple[Any, ...]:
         return (
             clock.state, clock.start, clock.promised, clock.due, clock.remaining,
             clock.paused_at, clock.paused_for, clock.stopped,
-            clock.breached, clock.cause, clock.policy.name, clock.version,
+            clock.breached, clock.cause, clock.policy.name, clock.version, clock.worked,
         )  # fmt: skip
 
 

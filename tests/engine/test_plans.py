@@ -10,8 +10,9 @@ from tests.support.contents import rows_of
 from tests.support.factories import a_ticket_due_in
 from tests.support.ledger_rows import fill_ledger
 from tests.support.plans import read_as_a_whole
-from ticket_system import TicketSystem, monitor, outbox
+from ticket_system import TicketSystem, figures, monitor, outbox
 from ticket_system.changes import Changes
+from ticket_system.reports.contents import Period, Scope
 from ticket_system.simulation import simulate
 from ticket_system.sla.books import DEFAULT_BOOK
 from ticket_system.sla.clocks import settle, start, stop
@@ -22,6 +23,16 @@ from ticket_system.storage.tables import as_row
 STORED = 6000
 EVERY = 300  # one in so many is active
 HOUR = timedelta(hours=1)
+
+
+def count_a_week(system: TicketSystem, scope: Scope) -> object:
+    """A week as short beside this past as a week is beside years."""
+    end = datetime.now(UTC)
+    week = Period(zone="UTC", starts_on=end.date(), ends_on=end.date(), starts_at=end - HOUR / 4, ends_at=end)
+    return figures.weekly(
+        system.database, system.rules, organisation="house", scope=scope, period=week, week_ends=(), before=None
+    )
+
 
 #: What is asked, and the indexes that must answer it.
 QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
@@ -36,8 +47,13 @@ QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
     "history": (lambda system: system.get_history("7"), {"events_of_ticket"}),
     "report": (
         lambda system: system.generate_report(1),
-        {"tickets_opened", "tickets_resolved", "clocks_met", "clocks_breached"},
+        {"tickets_opened", "tickets_resolved", "clocks_stopped", "clocks_breached"},
     ),
+    "weekly report": (
+        lambda system: count_a_week(system, Scope()),
+        {"tickets_opened", "tickets_resolved", "clocks_stopped", "clocks_breached", "events_crossing"},
+    ),
+    "weekly report of a customer": (lambda system: count_a_week(system, Scope(customer="acme")), {"clocks_to_check"}),
     "simulation": (
         lambda system: simulate(system.database, DEFAULT_BOOK, since=datetime.now(UTC) - 12 * HOUR),
         {"tickets_opened", "events_of_ticket"},
@@ -73,7 +89,10 @@ def fill(database: Database) -> None:
         comments.append(
             {"id": name, "ticket_id": name, "author": "a", "body": "b", "is_internal": False, "created_at": now}
         )
-        events.append({"ticket_id": name, "at": now, "recorded_at": now, "kind": "created", "actor": "a"})
+        made = {"ticket_id": name, "at": created_at, "recorded_at": now, "actor": "a", "old": None, "new": None}
+        events.append(made | {"kind": "created"})
+        if not active:
+            events.append(made | {"kind": "status", "old": "in_progress", "new": "resolved"})
         messages.append(
             {
                 "key": name, "kind": "escalated", "ticket_id": name, "attempts": 1, "created_at": now,

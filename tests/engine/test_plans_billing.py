@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from tests.support.ledger_rows import a_fact, fill_ledger
 from tests.support.plans import read_as_a_whole
 from ticket_system import TicketSystem, accounts, inbox, ledger, reconciliation, settlements
+from ticket_system.billing.usage import Window
 from ticket_system.inbox import Effects, InboxEvent
 from ticket_system.storage import billing_tables as tables
+from ticket_system.storage import report_usage
 
 EVENT = InboxEvent("new", "snapshot", "customer.subscription.updated", livemode=False, body="{}")
 
@@ -19,9 +21,19 @@ def seal(system: TicketSystem) -> object:
     return ledger.seal(system.database, system.rules, livemode=False)
 
 
+def use(system: TicketSystem) -> object:
+    now = datetime.now(UTC)
+    with system.database.read() as connection:
+        return (
+            report_usage.used(connection, "c7", Window(now - timedelta(days=2), now)),
+            report_usage.stuck(connection, "c7"),
+        )
+
+
 #: What is asked, and the indexes that must answer it.
 QUESTIONS: dict[str, tuple[Callable[[TicketSystem], object], set[str]]] = {
     "seal": (seal, {"usage_facts_unsealed"}),
+    "use": (use, {"usage_facts_unsealed", "usage_batches_of_customer", "usage_stuck"}),
     "claim": (lambda system: ledger.claim(system.database, livemode=False), {"usage_to_send"}),
     "hurry": (lambda system: ledger.release_backoff(system.database), {"usage_to_send"}),
     "look for": (

@@ -76,6 +76,8 @@ class NaiveClock:
     paused_for: int = 0
     paused_at: int | None = None
     stopped: int | None = None
+    #: How long it took, in minutes that count.
+    worked: int | None = None
     breached: int | None = None
     cause: str | None = None
     #: The deadline as it was when the verdict fell: that does not move any more.
@@ -148,6 +150,7 @@ class NaiveClock:
             self.resume(now)
             self.fixed = self.due
             self.stopped = now
+            self.worked = between(self.start, now, office=self.office) - self.paused_for
             self.state = "met" if self.state == "running" else self.state
 
     def cancel(self, now: int) -> None:
@@ -155,6 +158,7 @@ class NaiveClock:
         self.resume(now)
         self.fixed = self.due
         self.state, self.stopped = "cancelled", now if self.stopped is None else self.stopped
+        self.worked = None
 
     def withdraw(self, now: int) -> None:
         """Promised no longer: it ends, but a breach is not undone (9)."""
@@ -166,7 +170,7 @@ class NaiveClock:
         if self.stopped is None or self.state not in {"met", "breached"}:
             return
         self.paused_for += between(self.stopped, now, office=self.office)
-        self.stopped = None
+        self.stopped = self.worked = None
         if self.state == "met":
             self.state, self.fixed, self.went_on = "running", None, now
 

@@ -65,6 +65,9 @@ class Clock:
     held_for: timedelta = timedelta(0)
     #: Since when its breach does not count, because somebody said so (9); a mark, which hides nothing.
     waived_at: datetime | None = None
+    #: The open time that the target took, without the pauses before a breach: afterwards nothing halts it. None until
+    #: it is done, and where it is wanted no longer.
+    worked: timedelta | None = None
 
     def deadline(self, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> datetime:
         """Return the due instant; for a paused clock the one it would have if it resumed now."""
@@ -179,17 +182,20 @@ def retarget(clock: Clock, promised: timedelta, now: datetime, calendar: Calenda
 def stop(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
     """End the clock because the target was done: met, unless it was late (5); a pause ends first (13)."""
     clock = settle(resume(clock, now, calendar), now)
-    if clock.state is ClockState.RUNNING:
-        return replace(clock, state=ClockState.MET, stopped_at=now, next_check_at=None)
-    if clock.state is ClockState.BREACHED and clock.stopped_at is None:
-        return replace(clock, stopped_at=now, next_check_at=None)
-    return clock
+    if clock.stopped_at is not None or clock.state not in {ClockState.RUNNING, ClockState.BREACHED}:
+        return clock
+    state = ClockState.MET if clock.state is ClockState.RUNNING else ClockState.BREACHED
+    # Pauses were measured by the calendar of their time: after a change of calendars they may come to more.
+    worked = max(calendar.between(clock.started_at, now) - clock.paused_for, timedelta(0))
+    return replace(clock, state=state, stopped_at=now, next_check_at=None, worked=worked)
 
 
 def cancel(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
     """End the clock because nobody wants the target any more; it counts nowhere (20). A breach stays on record."""
     clock = settle(resume(clock, now, calendar), now)
-    return replace(clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None)
+    return replace(
+        clock, state=ClockState.CANCELLED, stopped_at=clock.stopped_at or now, next_check_at=None, worked=None
+    )
 
 
 def withdraw(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -> Clock:
@@ -215,7 +221,7 @@ def reopen(clock: Clock, now: datetime, calendar: Calendar = AROUND_THE_CLOCK) -
     if clock.stopped_at is None or clock.state not in {ClockState.MET, ClockState.BREACHED}:
         return clock
     away = max(calendar.between(clock.stopped_at, now), timedelta(0))
-    again = replace(clock, stopped_at=None, paused_for=clock.paused_for + away)
+    again = replace(clock, stopped_at=None, paused_for=clock.paused_for + away, worked=None)
     if clock.state is ClockState.BREACHED or clock.due_at is None:
         return again
     due_at = calendar.add(max(now, clock.stopped_at), calendar.between(clock.stopped_at, clock.due_at))

@@ -13,7 +13,7 @@ from ticket_system.sla.replay import Key, Replayed, Step
 #: Not here: `detected_at` is when somebody looked, and `next_check_at` when somebody will; a rule of its own holds it.
 FIELDS = (
     "state", "started_at", "target_seconds", "due_at", "paused_at", "paused_for", "remaining", "stopped_at",
-    "breached_at", "cause", "policy", "rules", "waived_at",
+    "breached_at", "cause", "policy", "rules", "waived_at", "worked",
 )  # fmt: skip
 _LAST_SHOWN = 6
 

@@ -71,6 +71,7 @@ usage_batches = sa.Table(
     sa.UniqueConstraint("id", "route", name="usage_batches_route"),
     sa.CheckConstraint("route IN ('metered', 'invoice_item')", name="route_known"),
     sa.CheckConstraint("(route = 'invoice_item') = (charges IS NOT NULL)", name="item_charges"),
+    sa.Index("usage_batches_of_customer", "customer", "window_start"),
 )
 
 #: What happened, once by its key: appended to. Only its batch, and that it was forgiven, is written later.

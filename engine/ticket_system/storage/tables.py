@@ -125,6 +125,7 @@ clocks = sa.Table(
     sa.Column("rearms_at", Instant),
     sa.Column("held_for", Span, nullable=False, server_default="0"),
     sa.Column("waived_at", Instant),
+    sa.Column("worked", Span),
 )
 
 #: What the warnings and levels of stored rules do, as far as a sweep has to know; written with them, never changed.
@@ -291,9 +292,11 @@ partial(
     tickets.c.created_at,
     where="resolved_at IS NOT NULL",
 )
-partial("clocks_met", clocks.c.stopped_at, where="state = 'met'")
-# Not the waived ones: they are looked for by nobody who counts.
-partial("clocks_breached", clocks.c.breached_at, where="state = 'breached' AND waived_at IS NULL")
+partial("clocks_stopped", clocks.c.stopped_at, where="stopped_at IS NOT NULL")
+partial("clocks_breached", clocks.c.breached_at, where="state = 'breached'")
+# What came back and what was done, by which the backlog of a moment in the past is counted; other moves change nothing.
+CROSSING = f"kind = 'status' AND ({_active_sql.replace('status', 'old')}) <> ({_active_sql.replace('status', 'new')})"
+partial("events_crossing", events.c.at, events.c.new, events.c.ticket_id, where=CROSSING)
 # The scan: what is not due is not read.
 partial("clocks_to_check", clocks.c.next_check_at, where="next_check_at IS NOT NULL")
 partial("alarms_raised", alarms.c.ticket_id, where="raised_at IS NOT NULL")

@@ -13,6 +13,7 @@ down_revision = None
 instant = sa.DateTime(timezone=True)
 serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 active = "status IN ('open', 'in_progress', 'review', 'on_hold')"
+crossing = f"kind = 'status' AND ({active.replace('status', 'old')}) <> ({active.replace('status', 'new')})"
 
 
 def where(condition: str) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text()),
         sa.PrimaryKeyConstraint("id", name="events_pk"),
     )
+    op.create_index("events_crossing", "events", ["at", "new", "ticket_id"], **where(crossing))
     op.create_index("events_of_ticket", "events", ["ticket_id", "at"])
     op.create_index("events_once", "events", ["key"], unique=True, **where("key IS NOT NULL"))
     op.create_table(
@@ -143,13 +145,14 @@ def upgrade() -> None:
         sa.Column("rearms_at", instant),
         sa.Column("held_for", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("waived_at", instant),
+        sa.Column("worked", sa.BigInteger()),
         sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="clocks_ticket_id_fk"),
         sa.ForeignKeyConstraint(["rules"], ["rules.id"], name="clocks_rules_fk"),
         sa.PrimaryKeyConstraint("ticket_id", "target", "cycle", name="clocks_pk"),
     )
-    op.create_index("clocks_breached", "clocks", ["breached_at"], **where("state = 'breached' AND waived_at IS NULL"))
-    op.create_index("clocks_met", "clocks", ["stopped_at"], **where("state = 'met'"))
+    op.create_index("clocks_breached", "clocks", ["breached_at"], **where("state = 'breached'"))
     op.create_index("clocks_overdue", "clocks", ["due_at"], **where("state = 'breached' AND stopped_at IS NULL"))
+    op.create_index("clocks_stopped", "clocks", ["stopped_at"], **where("stopped_at IS NOT NULL"))
     op.create_index("clocks_to_check", "clocks", ["next_check_at"], **where("next_check_at IS NOT NULL"))
     steps = op.create_table(
         "steps",

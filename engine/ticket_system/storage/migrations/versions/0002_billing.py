@@ -129,6 +129,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("charges", name="usage_batches_charges_unique"),
         sa.UniqueConstraint("id", "route", name="usage_batches_route"),
     )
+    op.create_index("usage_batches_of_customer", "usage_batches", ["customer", "window_start"])
     op.create_index(
         "usage_batches_window",
         "usage_batches",
