@@ -31,8 +31,8 @@ class Results(Protocol):
 def weekly_reports(database: Database, results: Results, size: int, rounds: int) -> None:
     """Measure a weekly report over everything, in turns with its floor; PostgreSQL only."""
     _remember(database)
-    system, now = TicketSystem(database), datetime.now(UTC)
-    end = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    # Up to now: a small stock is a few hours old.
+    system, end = TicketSystem(database), datetime.now(UTC)
     ends = [end - (WEEKS - 1 - number) * 7 * DAY for number in range(WEEKS)]
     week = Period(
         zone="UTC", starts_on=(end - 7 * DAY).date(), ends_on=(end - DAY).date(), starts_at=end - 7 * DAY, ends_at=end
@@ -47,12 +47,12 @@ def weekly_reports(database: Database, results: Results, size: int, rounds: int)
             period=week,
             week_ends=[(one, (one - DAY).date()) for one in ends],
             before=None,
-            as_of=now,
+            as_of=end,
         )
 
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url, autocommit=True) as connection:
-        given = {"now": now, "first": ends[0] - 7 * DAY, "since": week.starts_at, "until": week.ends_at, "ends": ends}
+        given = {"now": end, "first": ends[0] - 7 * DAY, "since": week.starts_at, "until": week.ends_at, "ends": ends}
 
         def raw() -> dict[str, Any]:
             [told] = connection.execute(_BY_HAND.encode(), given).fetchone() or ({},)
