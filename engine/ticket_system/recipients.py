@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from ticket_system.errors import ReportError, shown
 from ticket_system.reports.contents import KINDS, WEEKLY
 from ticket_system.reports.readers import BILLING, MANAGER, ROLES, Reader
-from ticket_system.reports.weeks import CATCH_UP, Hour, next_day
+from ticket_system.reports.weeks import Hour, next_day
 from ticket_system.storage import organisations, report_runs
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.organisations import Organisation, Recipient, Schedule
@@ -233,9 +233,10 @@ def _reschedule(connection: sa.Connection, mine: Organisation, now: datetime) ->
             # The weekly one is made for nobody, too: the next one compares itself with it.
             organisations.unschedule(connection, mine.name, kind)
             continue
-        # A report that was due already still is; a new organisation is told of nothing before its time.
-        since = min(before[kind].next_at, max(mine.created_at, now - CATCH_UP)) if kind in before else now
-        on, at = next_day(kind, mine.timetable, readers, since=since, after=last.get((mine.name, kind)))
+        # A report that was due already still is, and the next one is not lost because its hour is over now.
+        ahead = before.get(kind)
+        since, owed = (min(ahead.next_at, now), ahead.next_on) if ahead else (now, None)
+        on, at = next_day(kind, mine.timetable, readers, since=since, after=last.get((mine.name, kind)), owed=owed)
         organisations.schedule(connection, Schedule(mine.name, kind, on, at))
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from ticket_system.reports.contents import DAILY, WEEKS, Period
+from ticket_system.reports.contents import DAILY, WEEKLY, WEEKS, Period
 
 #: A report that could not be sent for so long is not sent any more, and shown as missed.
 CATCH_UP = timedelta(hours=36)
@@ -61,8 +61,8 @@ def period(kind: str, sent_on: date, zone: str) -> Period:
 
 
 def week_ends(sent_on: date, zone: str) -> list[tuple[datetime, date]]:
-    """Return when each of the last weeks was over and the last day of it, the oldest first; one more as a beginning."""
-    days = [sent_on - number * step("") for number in range(WEEKS, -1, -1)]
+    """Return when each of the last weeks was over, and the last day of it, the oldest first."""
+    days = [sent_on - number * step(WEEKLY) for number in range(WEEKS - 1, -1, -1)]
     return [(instant(day, 0, zone), day - _DAY) for day in days]
 
 
@@ -93,11 +93,18 @@ def first_due(sent_on: date, timetable: Timetable, readers: Iterable[Hour]) -> d
 
 
 def next_day(
-    kind: str, timetable: Timetable, readers: Iterable[Hour], *, since: datetime, after: date | None
+    kind: str,
+    timetable: Timetable,
+    readers: Iterable[Hour],
+    *,
+    since: datetime,
+    after: date | None,
+    owed: date | None = None,
 ) -> tuple[date, datetime]:
     """Return the next day on which a report is sent, and when.
 
-    `since`: what was due before is nobody's business. `after`: the day of the last report; no day is told of twice.
+    `since`: what was due before is nobody's business, but for the day that is `owed`. `after`: the day of the last
+    report; no day is told of twice.
     """
     earliest = since.astimezone(ZoneInfo(timetable.zone)).date() - 2 * _DAY
     if after is not None:
@@ -105,6 +112,6 @@ def next_day(
     hours = list(readers)
     for day in days_from(kind, timetable, earliest):
         at = first_due(day, timetable, hours)
-        if at >= since:
+        if at >= since or day == owed:
             return day, at
     raise AssertionError("days never end")
