@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python
 	--no-header --no-emit-index-url --no-emit-find-links --no-progress --system-certs --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench fit lock format clean
+.PHONY: help demo test check bench look fit lock format clean
 
 help:  ## print these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ check: $(VENV)/installed  ## lint, format, types, import contracts
 
 bench: $(VENV)/installed  ## measure against raw SQL; writes build/bench.json
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
+
+look: $(VENV)/installed  ## take pictures of the reports, and check them with axe-core; needs chromium and node_modules/axe-core
+	@$(BIN)/python -m tests.look.look
 
 fit: $(VENV)/installed  ## how well our verdicts agree with a ServiceNow log's own; LOG=FILE names it
 	@$(BIN)/python -m tests.benchmarks.made_sla $(if $(LOG),'$(LOG)') $(ARGS)

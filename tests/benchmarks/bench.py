@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import floors, reports, stock, usage
+from tests.benchmarks import floors, letters, reports, stock, usage
 from tests.benchmarks.deadlines import deadlines
 from tests.support.postgres import create_database, running_postgres
 from ticket_system import Ticket, TicketSystem, monitor
@@ -294,6 +294,7 @@ def main() -> int:
                     lives.upgrade()
                     audits(lives, results, options.lives)
                     replays(lives, results, options.rounds)
+    letters.letters(results)
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(json.dumps(results.figures, indent=2, ensure_ascii=False) + "\n")
     Console().print(results.table())

@@ -1,4 +1,4 @@
-"""The arithmetic of reports: backlogs of the past, percentiles, projections, who comes first, and deltas. Pure."""
+"""The arithmetic of reports: backlogs of the past, percentiles, projections, who comes first, and changes. Pure."""
 
 from __future__ import annotations
 
@@ -49,17 +49,6 @@ class Counted(NamedTuple):
     #: `met`, `breached`, `waived` or `cancelled`.
     end: str
     promises: int
-
-
-class Deltas(NamedTuple):
-    """How a week compares with the one before: counts in percent, the attainment in points; None: not comparable."""
-
-    opened: float | None = None
-    solved: float | None = None
-    reopened: float | None = None
-    breached: float | None = None
-    backlog: float | None = None
-    attainment: float | None = None
 
 
 class Happened:
@@ -148,16 +137,6 @@ def attainment(totals: Totals) -> float | None:
     """Return met ÷ (met + breached); None where nothing was decided (24)."""
     decided = totals.met + totals.breached
     return totals.met / decided if decided else None
-
-
-def deltas(now: Totals, before: Totals | None) -> Deltas:
-    """Compare a week with the one before; nothing is comparable where there is none."""
-    if before is None:
-        return Deltas()
-    counts = {
-        name: percent(getattr(now, name), getattr(before, name)) for name in Deltas._fields if name != "attainment"
-    }
-    return Deltas(**counts, attainment=points(attainment(now), attainment(before)))
 
 
 def percent(now: int, before: int) -> float | None:

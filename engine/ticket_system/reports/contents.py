@@ -144,7 +144,7 @@ class Use(_Part):
     #: None: no period is known, and it is counted since the beginning of the month, in UTC.
     ends_at: AwareDatetime | None
     used: int
-    #: What is already on the way to whoever bills, and what was accepted there.
+    #: What was accepted where it is billed.
     reported: int
     #: At this pace, at the end of the period; None where it has no end, or has hardly begun.
     projected: int | None = None

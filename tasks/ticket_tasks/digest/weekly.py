@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ticket_system.billing.money import money
+from ticket_system.reports.arithmetic import attainment, percent, points
 from ticket_system.reports.contents import DEFINITIONS, FEW, NAMED_AGENTS, NAMED_TICKETS, Billing, Kept, Weekly
 from ticket_system.reports.readers import Reader
 from ticket_tasks.digest.parts import Bar, Footer, Line, Sense, Table, Tile, due_lines, footer, late_lines
@@ -14,8 +15,8 @@ from ticket_tasks.toolbox import Stationery
 
 _NO_COMPARISON = "n/a"
 _UP, _DOWN = "▲", "▼"
-#: Beyond ten times as many, percents say nothing.
-_TIMES = 9
+#: From ten times as many on, percents say nothing.
+_TIMES = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,42 +125,38 @@ def _tiles(content: Weekly, words: Words) -> tuple[Tile, ...]:
 
 def _change(value: int, before: int | None, words: Words, more: Sense) -> tuple[str, Sense]:
     """Write how a count changed, in percent of the one before; `more` says what more of it would be."""
-    if not before:
-        return ("unchanged", "even") if before == value else (_NO_COMPARISON, "even")
-    share = (value - before) / before
-    if not share:
+    if value == before:
         return "unchanged", "even"
-    if share >= _TIMES:
-        change, sense = _signed("", is_more=True, more=more)
-        return change.replace("+", f"×{words.number(round(value / before))}"), sense
-    return _signed(words.percent(abs(share)), share > 0, more)
+    change = percent(value, before or 0)
+    if change is None or not before:
+        return _NO_COMPARISON, "even"
+    size = words.percent(abs(change) / 100) if change < _TIMES else f"×{words.number(round(value / before))}"
+    return _signed(size, is_more=change > 0, more=more)
 
 
 def _kept_tile(content: Weekly, words: Words) -> Tile:
-    now, then = _attainment(content.totals), _attainment(content.before)
+    totals, before = content.totals, content.before
+    now = attainment(totals)
     if now is None:
         return Tile("Promises kept", "–", "nothing was decided", "even")
-    value = words.percent(now)
-    note = f"{words.number(content.totals.met)} of {words.number(content.totals.met + content.totals.breached)}"
-    if then is None:
-        return Tile("Promises kept", value, _NO_COMPARISON, "even", note)
-    if round(now - then, 3) == 0:
-        return Tile("Promises kept", value, "unchanged", "even", note)
-    points = words.points(now - then)
-    change, sense = _signed(f"{points} {'point' if points == '1' else 'points'}", now > then, "better")
-    return Tile("Promises kept", value, change, sense, note)
+    change = points(now, attainment(before) if before else None)
+    note = f"{words.number(totals.met)} of {words.number(totals.met + totals.breached)}"
+    said: str = _NO_COMPARISON
+    sense: Sense = "even"
+    if change is not None:
+        size = words.points(abs(change))
+        unit = "point" if size == words.number(1) else "points"
+        said, sense = _signed(f"{size} {unit}", is_more=change > 0, more="better")
+        if size == words.number(0):
+            said, sense = "unchanged", "even"
+    return Tile("Promises kept", words.percent(now), said, sense, note)
 
 
-def _attainment(totals: object) -> float | None:
-    met, breached = getattr(totals, "met", 0), getattr(totals, "breached", 0)
-    return met / (met + breached) if met + breached else None
-
-
-def _signed(size: str, is_more: bool, more: Sense) -> tuple[str, Sense]:  # noqa: FBT001 - the direction itself
+def _signed(size: str, *, is_more: bool, more: Sense) -> tuple[str, Sense]:
     opposite: dict[Sense, Sense] = {"better": "worse", "worse": "better", "even": "even"}
     sense = more if is_more else opposite[more]
-    arrow = f"{_UP} +" if is_more else f"{_DOWN} −"
-    return f"{arrow}{size}" + (f", {sense}" if sense != "even" else ""), sense
+    arrow, sign = (_UP, "" if size.startswith("×") else "+") if is_more else (_DOWN, "−")
+    return f"{arrow} {sign}{size}" + (f", {sense}" if sense != "even" else ""), sense
 
 
 def _kept(found: Iterable[Kept], words: Words) -> tuple[Bar, ...]:

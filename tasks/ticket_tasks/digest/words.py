@@ -46,8 +46,8 @@ class Words:
         return format_percent(tenths / 1000, locale=self.locale, format=_with_tenths(self.locale))
 
     def points(self, difference: float) -> str:
-        """Write a difference of two shares in points, without its sign."""
-        return format_decimal(round(abs(difference) * 100, 1), format="#,##0.#", locale=self.locale)
+        """Write a difference of two shares, in points."""
+        return format_decimal(round(difference, 1), format="#,##0.#", locale=self.locale)
 
     def money(self, amount: float, currency: str) -> str:
         """Write an amount of a currency's main unit."""
