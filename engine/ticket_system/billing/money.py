@@ -12,5 +12,10 @@ _IN_THOUSANDTHS = ("bhd", "jod", "kwd", "omr", "tnd")
 
 def money(amount: int, currency: str) -> str:
     """Write an amount as a person does: 15.00 EUR, 1500 JPY."""
+    return f"{units(amount, currency):,} {currency.upper()}"
+
+
+def units(amount: int, currency: str) -> Decimal:
+    """Return an amount in the currency itself, with as many places as it has."""
     places = 0 if currency in _WITHOUT_PARTS else 3 if currency in _IN_THOUSANDTHS else 2
-    return f"{Decimal(amount).scaleb(-places):,.{places}f} {currency.upper()}"
+    return Decimal(amount).scaleb(-places)

@@ -34,7 +34,8 @@ class Line:
 
     title: str
     url: str | None
-    about: str
+    #: Each by itself: a name that is written the other way turns nothing around but itself.
+    about: tuple[str, ...]
     fact: str
 
 
@@ -108,8 +109,8 @@ def footer(why: str, made: str, reader: Reader, paper: Stationery, unsubscribe_u
     )
 
 
-def _about(one: LateTicket | DueTicket, more: str) -> str:
-    return " · ".join([priority(one.priority), target(one.target), plain(one.assignee or "Unassigned"), more])
+def _about(one: LateTicket | DueTicket, more: str) -> tuple[str, ...]:
+    return priority(one.priority), target(one.target), plain(one.assignee or "Unassigned"), more
 
 
 def _url(ticket_id: str, paper: Stationery) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ticket_system.billing.money import money
 from ticket_system.reports.arithmetic import attainment, percent, points
 from ticket_system.reports.contents import DEFINITIONS, FEW, NAMED_AGENTS, NAMED_TICKETS, Billing, Kept, Weekly
 from ticket_system.reports.readers import Reader
@@ -248,7 +247,7 @@ def _loads(content: Weekly, words: Words) -> Table:
 def _billing(found: Billing, words: Words) -> Table:
     rows = []
     for one in found.use:
-        cost = money(one.used * one.amount, one.currency) if one.amount and one.currency else "–"
+        cost = words.money(one.used * one.amount, one.currency) if one.amount and one.currency else "–"
         projected = words.number(one.projected) if one.projected is not None else "–"
         rows.append((
             target(one.kind), words.number(one.used), words.number(one.reported), projected, cost,

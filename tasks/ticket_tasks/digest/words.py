@@ -16,6 +16,7 @@ from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_interval, format_skeleton
 from babel.numbers import format_currency, format_decimal, format_percent
 
+from ticket_system.billing.money import units
 from ticket_system.reports.readers import Reader
 from ticket_system.tickets import PRIORITY_LABELS
 from ticket_tasks.letters import one_line
@@ -49,9 +50,9 @@ class Words:
         """Write a difference of two shares, in points."""
         return format_decimal(round(difference, 1), format="#,##0.#", locale=self.locale)
 
-    def money(self, amount: float, currency: str) -> str:
-        """Write an amount of a currency's main unit."""
-        return format_currency(amount, currency.upper(), locale=self.locale)
+    def money(self, amount: int, currency: str) -> str:
+        """Write an amount that is given in the smallest unit of its currency."""
+        return format_currency(units(amount, currency), currency.upper(), locale=self.locale)
 
     def day(self, day: date) -> str:
         """Write a date without its year."""
