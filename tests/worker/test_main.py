@@ -1,14 +1,17 @@
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from tests.support.factories import a_ticket_due_in
-from ticket_system import TicketSystem
+from tests.support.readers import an_organisation
+from ticket_system import TicketSystem, digests
 from ticket_system.audit import audit_clocks
 from ticket_system.storage import tables
+from ticket_worker import checks
 from ticket_worker.__main__ import app
 from ticket_worker.embedded import hold
 
@@ -84,10 +87,32 @@ def test_check_finds_everything_in_place(tmp_path: Path, redis_url: str, monkeyp
     result = call("check", "--json")
     findings = json.loads(result.stdout)
     assert [finding["what"] for finding in findings] == [
-        "settings", "database", "schema", "outbox", "usage", "audit", "broker", "mail", "billing",
+        "settings", "database", "schema", "outbox", "usage", "reports", "audit", "broker", "mail", "billing",
     ]  # fmt: skip
     assert all(finding["is_ok"] for finding in findings), findings
     assert result.exit_code == 0
+
+
+def test_check_says_when_the_next_report_is_due_and_which_are_stuck(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKETS_DATABASE_URL", "tickets.db")
+    monkeypatch.setenv("TICKETS_REDIS_URL", redis_url)
+    now = datetime.now(UTC)
+    with TicketSystem(tmp_path / "tickets.db") as system:
+        assert reports_found() == "nobody gets any: tickets organisations set"
+        an_organisation(system.database, "ada@example.org", now=now - timedelta(days=30))
+        digests.plan(system.database)
+        assert "of the newest 20 missed: see `tickets digest list --reports`" in reports_found()
+        assert "the next is acme's, 20" in reports_found()
+        monkeypatch.setattr(checks, "can_write", lambda: False)
+        assert "pip install 'blackroad-ticket-system[charts]'" in reports_found()
+
+
+def reports_found() -> str:
+    """What a check says of reports."""
+    found = json.loads(call("check", "--json").stdout)
+    return next(str(one["detail"]) for one in found if one["what"] == "reports")
 
 
 def test_check_names_destinations_and_never_their_addresses(
