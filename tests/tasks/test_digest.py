@@ -242,6 +242,8 @@ def test_a_page_is_small_fetches_nothing_and_is_well_formed(name: str) -> None:
 def test_a_name_is_one_line(text: str) -> None:
     assert plain(text) in {"a b", "ab"}
     assert plain("x" * 1000) == "x" * 59 + "…"
+    assert plain("Z" + "\u0321\u0337" * 40 + "a") == "Z\u0321\u0337\u0321a"
+    assert plain("Việt Nam, é") == "Việt Nam, é"
 
 
 def test_what_is_undefined_is_an_error() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from ticket_system.commands.terminal import (
     JsonOption,
     ZoneOption,
     at,
+    each,
     login_name,
     open_system,
     say,
@@ -22,10 +22,10 @@ from ticket_system.commands.terminal import (
     table,
     zone_of,
 )
-from ticket_system.errors import InvalidTicket, ReportError
+from ticket_system.errors import InvalidTicket
 
 if TYPE_CHECKING:
-    from ticket_system.storage.database import Database
+    from ticket_system.system import TicketSystem
 
 digest = typer.Typer(
     help="Look after weekly and daily reports: preview, list, settle, send again.", no_args_is_help=True
@@ -108,10 +108,10 @@ def resolve(
     if sent is None:
         raise InvalidTicket("give either --sent or --not-sent")
 
-    def act(opened: Database, number: int) -> None:
-        mailings.resolve(opened, number, arrived=sent, actor=author or login_name())
+    def act(system: TicketSystem, number: int) -> None:
+        mailings.resolve(system.database, number, arrived=sent, actor=author or login_name())
 
-    _each(numbers, act, database, "resolved", as_json=as_json)
+    each(numbers, act, database, ("letter", "letters"), "resolved", as_json=as_json)
 
 
 @digest.command()
@@ -119,25 +119,10 @@ def resend(numbers: Numbers, database: DatabaseOption = DEFAULT_DATABASE, as_jso
     """Send letters that are stuck again at the next tick. An uncertain one may then arrive twice."""
     from ticket_system import mailings
 
-    _each(numbers, mailings.resend, database, "to be sent again", as_json=as_json)
+    def act(system: TicketSystem, number: int) -> None:
+        mailings.resend(system.database, number)
 
-
-def _each(numbers: list[int], act: Callable[[Database, int], None], database: str, done: str, *, as_json: bool) -> None:
-    """Do it to each; what cannot be done is said at the end, and stops none of the others."""
-    refused: list[str] = []
-    with open_system(database) as system:
-        for number in numbers:
-            try:
-                act(system.database, number)
-            except ReportError as error:
-                refused.append(str(error))
-    changed = len(numbers) - len(refused)
-    if as_json:
-        say_json({"changed": changed, "refused": refused})
-    elif changed:
-        say(f"{changed:,} {'letter is' if changed == 1 else 'letters are'} {done}.")
-    if refused:
-        raise ReportError("; ".join(refused))
+    each(numbers, act, database, ("letter", "letters"), "to be sent again", as_json=as_json)
 
 
 def _as_json(one: Any) -> dict[str, Any]:

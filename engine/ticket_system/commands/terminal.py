@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from ticket_system.errors import InvalidTicket, StorageUnavailable, TicketSystemError
+from ticket_system.errors import BillingError, InvalidTicket, ReportError, StorageUnavailable, TicketSystemError
 from ticket_system.tickets import PRIORITY_LABELS
 
 if TYPE_CHECKING:
@@ -66,6 +66,32 @@ def open_system(database: str, *, create: bool = False) -> Iterator[TicketSystem
                 " --database or TICKETS_DATABASE_URL name another"
             )
         yield TicketSystem(opened)
+
+
+def each(
+    numbers: Sequence[int],
+    act: Callable[[TicketSystem, int], None],
+    database: str,
+    words: tuple[str, str],
+    done: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Do it to each; what cannot be done is said at the end, and stops none of the others."""
+    refused: list[TicketSystemError] = []
+    with open_system(database) as system:
+        for number in numbers:
+            try:
+                act(system, number)
+            except (BillingError, ReportError) as error:
+                refused.append(error)
+    changed = len(numbers) - len(refused)
+    if as_json:
+        say_json({"changed": changed, "refused": [str(error) for error in refused]})
+    elif changed:
+        say(f"{changed:,} {f'{words[0]} is' if changed == 1 else f'{words[1]} are'} {done}.")
+    if refused:
+        raise type(refused[0])("; ".join(str(error) for error in refused))
 
 
 def clean(text: str | None, *, lines: bool = False) -> str:

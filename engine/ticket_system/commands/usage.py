@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,7 @@ from ticket_system.commands.terminal import (
     JsonOption,
     ZoneOption,
     at,
+    each,
     login_name,
     open_system,
     say,
@@ -24,7 +24,7 @@ from ticket_system.commands.terminal import (
     table,
     zone_of,
 )
-from ticket_system.errors import BillingError, InvalidTicket, TicketNotFound
+from ticket_system.errors import InvalidTicket, TicketNotFound
 
 if TYPE_CHECKING:
     from ticket_system.ledger import Row
@@ -136,7 +136,7 @@ def retry(
     def act(system: TicketSystem, number: int) -> None:
         settlements.retry(system.database, number, actor=author or login_name())
 
-    _each(numbers, act, database, "to be sent again", as_json=as_json)
+    each(numbers, act, database, ("delivery", "deliveries"), "to be sent again", as_json=as_json)
 
 
 @usage.command()
@@ -153,7 +153,7 @@ def resolve(
     def act(system: TicketSystem, number: int) -> None:
         settlements.resolve(system.database, number, reason, actor=author or login_name())
 
-    _each(numbers, act, database, "resolved", as_json=as_json)
+    each(numbers, act, database, ("delivery", "deliveries"), "resolved", as_json=as_json)
 
 
 @usage.command()
@@ -169,7 +169,7 @@ def carry(
     def act(system: TicketSystem, number: int) -> None:
         settlements.carry(system.database, system.rules, number, actor=author or login_name())
 
-    _each(numbers, act, database, "carried to the next invoice", as_json=as_json)
+    each(numbers, act, database, ("delivery", "deliveries"), "carried to the next invoice", as_json=as_json)
 
 
 @usage.command()
@@ -228,26 +228,6 @@ def _call(row: Row) -> tuple[str, ...]:
     when = f"{row.delivery.event_at:%Y-%m-%dT%H:%M:%SZ}"
     key = row.delivery.idempotency_key.removeprefix(row.delivery.identifier)
     return (row.delivery.identifier, row.lane.stripe_customer, row.lane.event_name, when, value, f"…{key}")
-
-
-def _each(
-    numbers: list[int], act: Callable[[TicketSystem, int], None], database: str, done: str, *, as_json: bool
-) -> None:
-    """Do it to each; what cannot be done is said at the end, and stops none of the others."""
-    refused: list[str] = []
-    with open_system(database) as system:
-        for number in numbers:
-            try:
-                act(system, number)
-            except BillingError as error:
-                refused.append(str(error))
-    changed = len(numbers) - len(refused)
-    if as_json:
-        say_json({"changed": changed, "refused": refused})
-    elif changed:
-        say(f"{changed:,} {'delivery is' if changed == 1 else 'deliveries are'} {done}.")
-    if refused:
-        raise BillingError("; ".join(refused))
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ from ticket_tasks.letters import one_line
 FALLBACK: Final = "en_GB"
 LONGEST_NAME: Final = 60
 LONGEST_TITLE: Final = 140
+_MARK = "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+#: No script stacks more; beyond that they run over the lines around.
+_STACKED = re.compile(f"({_MARK}{{3}}){_MARK}+")
 _TURNS_AROUND = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
@@ -95,7 +98,7 @@ def words_of(reader: Reader) -> Words:
 
 def plain(text: str, longest: int = LONGEST_NAME) -> str:
     """Return what somebody wrote as one line that says nothing but itself."""
-    line = one_line(_TURNS_AROUND.sub("", text))
+    line = one_line(_STACKED.sub(r"\1", _TURNS_AROUND.sub("", text)))
     return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
