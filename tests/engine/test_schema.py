@@ -116,13 +116,19 @@ def test_the_program_wants_the_newest_revision() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
 
 
-def test_the_migrations_lie_in_the_package_and_in_the_wheel(tmp_path: Path) -> None:
+def test_migrations_templates_and_fonts_lie_in_the_wheel(tmp_path: Path) -> None:
     folder = files("ticket_system").joinpath("storage", "migrations")
     assert folder.joinpath("env.py").is_file()
     own = {
         f"ticket_system/storage/migrations/versions/{path.name}" for path in schema._MIGRATIONS.glob("versions/*.py")
     }
     assert own
+    digest = ROOT / "tasks" / "ticket_tasks" / "digest"
+    shown = {
+        f"ticket_tasks/digest/{one.parent.name}/{one.name}"
+        for one in (*digest.glob("templates/*"), *digest.glob("fonts/*"))
+    }
+    assert len(shown) > 6
     source = tmp_path / "source"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".venv", ".git", ".*_cache", "build", "__pycache__"))
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
@@ -130,7 +136,7 @@ def test_the_migrations_lie_in_the_package_and_in_the_wheel(tmp_path: Path) -> N
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert own | {"ticket_system/storage/migrations/env.py", "ticket_system/py.typed"} <= names
+    assert own | shown | {"ticket_system/storage/migrations/env.py", "ticket_system/py.typed"} <= names
     assert not [name for name in names if name.startswith("tests")]
 
 
