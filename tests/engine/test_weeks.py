@@ -15,7 +15,7 @@ from ticket_system import digests, recipients
 from ticket_system.reports import weeks
 from ticket_system.reports.weeks import Hour, Timetable
 from ticket_system.storage.database import Database
-from ticket_system.storage.report_tables import report_runs, report_schedules
+from ticket_system.storage.report_tables import organisations, report_runs, report_schedules
 
 ZONES = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/")))
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -155,3 +155,17 @@ def test_an_hour_that_is_over_when_it_is_set_is_due_at_once() -> None:
         assert digests.plan(database, now=monday) == (1, 0)
         recipients.set_organisation(database, "acme", hour=11, now=monday)
         assert digests.plan(database, now=monday + WEEK / 7) == (0, 0)
+
+
+def test_a_zone_that_nobody_knows_any_more_stops_no_report() -> None:
+    monday = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    with Database(":memory:") as database:
+        database.upgrade()
+        for name in ("acme", "beta"):
+            recipients.set_organisation(database, name, now=monday - WEEK / 7)
+        with database.write() as connection:
+            connection.execute(
+                sa.update(organisations).where(organisations.c.name == "acme").values(zone="Mars/Olympus")
+            )
+        assert digests.plan(database, now=monday) == (2, 0)
+        assert digests.plan(database, now=monday + WEEK) == (2, 0)

@@ -268,6 +268,10 @@ def test_a_locale_that_nobody_knows_is_that_of_its_language_or_english(given: st
     assert str(words_of(Reader(1, "a@example.org", locale=given)).locale) == used
 
 
+def test_a_zone_that_nobody_knows_any_more_is_not_said_to_be_used() -> None:
+    assert "times are those of UTC" in written("full", zone="Mars/Olympus").text
+
+
 @pytest.mark.parametrize(
     ("seconds", "wall", "working"),
     (

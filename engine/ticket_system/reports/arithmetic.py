@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from ticket_system.reports.contents import Age, Kept, Load, Totals
+from ticket_system.reports.weeks import zone_of
 
 #: Half of them, and nine of ten.
 SHARES = (50, 90)
@@ -89,7 +89,7 @@ class Happened:
 
 def week_before(ends_at: datetime, zone: str) -> datetime:
     """Return the instant seven local days earlier, at the same time on the wall."""
-    return (ends_at.astimezone(ZoneInfo(zone)) - _A_WEEK).astimezone(ends_at.tzinfo)
+    return (ends_at.astimezone(zone_of(zone)) - _A_WEEK).astimezone(ends_at.tzinfo)
 
 
 def age_bounds(as_of: datetime) -> list[datetime]:

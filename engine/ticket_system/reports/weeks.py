@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ticket_system.reports.contents import DAILY, WEEKLY, WEEKS, Period
 
@@ -35,12 +35,23 @@ class Hour(NamedTuple):
     hour: int
 
 
+def zone_of(name: str) -> ZoneInfo:
+    """Return a zone by its name; UTC for one that the zone data of this machine no longer knows.
+
+    Names are checked where they enter. A report at another hour is better than none, of this organisation or of all.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
+
+
 def instant(day: date, hour: int, zone: str) -> datetime:
     """Return the instant at which a clock on the wall shows that hour; where it is skipped, the one that follows it.
 
     An hour that comes twice is meant the first time.
     """
-    return datetime.combine(day, time(hour), ZoneInfo(zone)).astimezone(UTC)
+    return datetime.combine(day, time(hour), zone_of(zone)).astimezone(UTC)
 
 
 def step(kind: str) -> timedelta:
@@ -77,7 +88,7 @@ def days_from(kind: str, timetable: Timetable, earliest: date) -> Iterator[date]
 
 def newest_day(kind: str, timetable: Timetable, now: datetime) -> date:
     """Return the last day of a report whose period is over."""
-    today = now.astimezone(ZoneInfo(timetable.zone)).date()
+    today = now.astimezone(zone_of(timetable.zone)).date()
     return today if kind == DAILY else today - (today.weekday() - timetable.weekday) % 7 * _DAY
 
 
@@ -106,7 +117,7 @@ def next_day(
     `since`: what was due before is nobody's business, but for the day that is `owed`. `after`: the day of the last
     report; no day is told of twice.
     """
-    earliest = since.astimezone(ZoneInfo(timetable.zone)).date() - 2 * _DAY
+    earliest = since.astimezone(zone_of(timetable.zone)).date() - 2 * _DAY
     if after is not None:
         earliest = max(earliest, after + step(kind))
     hours = list(readers)

@@ -57,7 +57,7 @@ def daily_page(content: Daily, reader: Reader, paper: Stationery, unsubscribe_ur
         definitions=dict(DEFINITIONS),
         footer=footer(
             f"You get this because you are among the people of {organisation} who get its daily report.",
-            f"Counted on {words.moment(content.as_of)}; times are those of {reader.zone}.",
+            f"Counted on {words.moment(content.as_of)}; times are those of {words.zone.key}.",
             reader,
             paper,
             unsubscribe_url,

@@ -72,7 +72,7 @@ def weekly_page(content: Weekly, reader: Reader, paper: Stationery, unsubscribe_
         definitions=dict(DEFINITIONS),
         footer=footer(
             f"You get this because you are among the people of {organisation} who get its weekly report.",
-            f"Counted on {words.moment(content.as_of)}; times are those of {reader.zone}. {_scope(content)}",
+            f"Counted on {words.moment(content.as_of)}; times are those of {words.zone.key}. {_scope(content)}",
             reader,
             paper,
             unsubscribe_url,

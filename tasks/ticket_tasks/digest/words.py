@@ -18,6 +18,7 @@ from babel.numbers import format_currency, format_decimal, format_percent
 
 from ticket_system.billing.money import units
 from ticket_system.reports.readers import Reader
+from ticket_system.reports.weeks import zone_of
 from ticket_system.tickets import PRIORITY_LABELS
 from ticket_tasks.letters import one_line
 
@@ -93,7 +94,7 @@ class Words:
 
 def words_of(reader: Reader) -> Words:
     """Return the ways of a reader; a locale that nobody knows is that of its language, or English."""
-    return Words(_locale(reader.locale), ZoneInfo(reader.zone))
+    return Words(_locale(reader.locale), zone_of(reader.zone))
 
 
 def plain(text: str, longest: int = LONGEST_NAME) -> str:
