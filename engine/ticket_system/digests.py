@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ticket_system import figures, recipients
 from ticket_system.reports import weeks
-from ticket_system.reports.contents import DAILY, Daily, Scope, Weekly, from_json, read_weekly
+from ticket_system.reports.contents import DAILY, Daily, Scope, Weekly, read_weekly
 from ticket_system.reports.readers import told_to
 from ticket_system.reports.weeks import CATCH_UP, Hour, Timetable
 from ticket_system.rulebook import Rulebook
@@ -64,44 +64,6 @@ def plan(database: Database, *, now: datetime | None = None) -> Planned:
         states = report_runs.add(connection, rows)
         organisations.schedule(connection, *ahead)
     return Planned(states.count("planned"), states.count("missed"))
-
-
-def _count(
-    database: Database, rules: Rulebook, mine: Organisation, kind: str, sent_on: date, *, zone: str, as_of: datetime
-) -> Weekly | Daily:
-    covers = weeks.period(kind, sent_on, zone)
-    if kind == DAILY:
-        return figures.daily(database, rules, organisation=mine.name, scope=mine.scope, period=covers, as_of=as_of)
-    with database.read() as connection:
-        earlier = report_runs.content(connection, mine.name, kind, sent_on - weeks.step(kind))
-    before = read_weekly(earlier) if earlier else None
-    is_same = before is not None and Scope(customer=before.customer, group=before.group) == mine.scope
-    return figures.weekly(
-        database,
-        rules,
-        organisation=mine.name,
-        scope=mine.scope,
-        period=covers,
-        week_ends=weeks.week_ends(sent_on, zone),
-        before=before.totals if before is not None and is_same else None,
-        as_of=as_of,
-    )
-
-
-def _due(
-    one: Schedule, mine: Organisation, people: list[Recipient], last: date | None, now: datetime
-) -> tuple[list[dict[str, Any]], Schedule]:
-    """Return the reports of a kind that are due by now, and when the next one is."""
-    readers = recipients.hours(people, mine, one.kind)
-    day, at = one.next_on, one.next_at
-    if last is not None and day < last + weeks.step(one.kind):
-        # It was set while the last report was being planned.
-        day, at = weeks.next_day(one.kind, mine.timetable, readers, since=at, after=last)
-    rows = []
-    while at <= now:
-        rows.append(_new_run(mine, one.kind, day, at, too_late=now - at > CATCH_UP))
-        day, at = weeks.next_day(one.kind, mine.timetable, readers, since=at, after=day)
-    return rows, Schedule(mine.name, one.kind, day, at)
 
 
 def claim_run(database: Database, *, lease_seconds: float = 300, now: datetime | None = None) -> Run | None:
@@ -179,14 +141,42 @@ def runs(database: Database, *, limit: int = 20, organisation: str | None = None
         return report_runs.listed(connection, limit, organisation)
 
 
-def latest(database: Database, organisation: str, kind: str) -> tuple[Run, Weekly | Daily, bytes | None] | None:
-    """Return the newest report of an organisation that was made, as it was frozen; None: none was."""
+def _count(
+    database: Database, rules: Rulebook, mine: Organisation, kind: str, sent_on: date, *, zone: str, as_of: datetime
+) -> Weekly | Daily:
+    covers = weeks.period(kind, sent_on, zone)
+    if kind == DAILY:
+        return figures.daily(database, rules, organisation=mine.name, scope=mine.scope, period=covers, as_of=as_of)
     with database.read() as connection:
-        for run, _ in report_runs.listed(connection, 50, organisation):
-            frozen = report_runs.frozen(connection, run.id) if run.kind == kind else None
-            if frozen is not None:
-                return run, from_json(frozen[0]), frozen[1]
-    return None
+        earlier = report_runs.content(connection, mine.name, kind, sent_on - weeks.step(kind))
+    before = read_weekly(earlier) if earlier else None
+    is_same = before is not None and Scope(customer=before.customer, group=before.group) == mine.scope
+    return figures.weekly(
+        database,
+        rules,
+        organisation=mine.name,
+        scope=mine.scope,
+        period=covers,
+        week_ends=weeks.week_ends(sent_on, zone),
+        before=before.totals if before is not None and is_same else None,
+        as_of=as_of,
+    )
+
+
+def _due(
+    one: Schedule, mine: Organisation, people: list[Recipient], last: date | None, now: datetime
+) -> tuple[list[dict[str, Any]], Schedule]:
+    """Return the reports of a kind that are due by now, and when the next one is."""
+    readers = recipients.hours(people, mine, one.kind)
+    day, at = one.next_on, one.next_at
+    if last is not None and day < last + weeks.step(one.kind):
+        # It was set while the last report was being planned.
+        day, at = weeks.next_day(one.kind, mine.timetable, readers, since=at, after=last)
+    rows = []
+    while at <= now:
+        rows.append(_new_run(mine, one.kind, day, at, too_late=now - at > CATCH_UP))
+        day, at = weeks.next_day(one.kind, mine.timetable, readers, since=at, after=day)
+    return rows, Schedule(mine.name, one.kind, day, at)
 
 
 def _new_run(mine: Organisation, kind: str, day: date, due: datetime, *, too_late: bool) -> dict[str, Any]:

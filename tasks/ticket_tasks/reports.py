@@ -130,11 +130,9 @@ def send_reports(toolbox: Toolbox) -> Mailed:
 
 def _mail(toolbox: Toolbox, delivery: ReportDelivery) -> tuple[str, bool]:
     """Try one letter and record how it went; tells, too, whether the mail server is away."""
-    found = mailings.occasion(toolbox.database, delivery)
-    if isinstance(found, Skip):
-        mailings.skip(toolbox.database, delivery, found.reason)
-        log.info("letter.skipped", **_who(delivery), reason=found.reason)
-        return "skipped", False
+    found = _read(toolbox, delivery)
+    if not isinstance(found, Occasion):
+        return found, False
 
     def begin() -> bool:
         return mailings.begin(toolbox.database, delivery, lease_seconds=toolbox.lease_seconds)
@@ -162,6 +160,24 @@ def _mail(toolbox: Toolbox, delivery: ReportDelivery) -> tuple[str, bool]:
             log.error("letter.failed", **_who(delivery), error=outcome.reason, suppressed=nobody)
             return "failed", False
     return outcome.fate, False
+
+
+def _read(toolbox: Toolbox, delivery: ReportDelivery) -> Occasion | str:
+    """Return what the letter is written from; or, where none is, what became of it, which is on record then."""
+    try:
+        found = mailings.occasion(toolbox.database, delivery)
+    except StorageError:
+        raise
+    except Exception as error:
+        # What was frozen cannot be read: a mistake of ours, and out of the way of the letters behind it.
+        log.exception("letter.broken", **_who(delivery))
+        mailings.failed(toolbox.database, delivery, str(error) or type(error).__name__)
+        return "failed"
+    if isinstance(found, Skip):
+        mailings.skip(toolbox.database, delivery, found.reason)
+        log.info("letter.skipped", **_who(delivery), reason=found.reason)
+        return "skipped"
+    return found
 
 
 def write(toolbox: Toolbox, occasion: Occasion, key: str) -> Letter:

@@ -6,6 +6,8 @@ from tests.support.factories import a_ticket
 from ticket_system import TicketSystem, digests, mailings, recipients
 from ticket_system.digests import Run
 from ticket_system.mailings import ReportDelivery
+from ticket_system.reports.contents import Weekly, read_weekly
+from ticket_system.storage import report_runs
 from ticket_system.storage.database import Database
 
 #: Monday, nine o'clock in Berlin; the report of the week before is due.
@@ -40,3 +42,12 @@ def claimed(database: Database, *, now: datetime = MONDAY) -> ReportDelivery:
     """The one delivery that is due."""
     [delivery] = mailings.claim(database, now=now)
     return delivery
+
+
+def newest(database: Database) -> Weekly:
+    """What the newest report says, as it was frozen."""
+    [(run, _)] = digests.runs(database, limit=1)
+    with database.read() as connection:
+        frozen = report_runs.frozen(connection, run.id)
+    assert frozen is not None
+    return read_weekly(frozen[0])

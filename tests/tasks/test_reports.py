@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from tests.support.factories import a_ticket
@@ -12,6 +13,7 @@ from tests.support.mailers import KeepingMailer, KeepingNotifier
 from tests.support.readers import MONDAY, SUNDAY, an_organisation
 from ticket_system import TicketSystem, digests, figures, mailings, recipients
 from ticket_system.storage.database import Database
+from ticket_system.storage.report_tables import report_runs
 from ticket_tasks import reports
 from ticket_tasks.digest import letter
 from ticket_tasks.errors import Rejected, Transient, Uncertain, Unreachable
@@ -170,6 +172,20 @@ def test_a_mistake_in_writing_one_letter_is_loud_and_stops_no_other(
         assert send_reports(toolbox) == Mailed(sent=1, failed=1)
     assert [one["log_level"] for one in logs if one["event"] == "letter.broken"] == ["error"]
     assert states(toolbox) == {"ada@example.org": "failed", "bob@example.org": "sent"}
+
+
+def test_a_report_that_cannot_be_read_any_more_stops_no_other(
+    toolbox: Toolbox, mailer: KeepingMailer, clock: Clock
+) -> None:
+    make_reports(toolbox)
+    with toolbox.database.write() as connection:
+        connection.execute(sa.update(report_runs).values(content='{"version": 7}'))
+    an_organisation(toolbox.database, "cy@example.org", name="beta", now=SUNDAY)
+    assert make_reports(toolbox).made == 1
+    with capture_logs() as logs:
+        assert send_reports(toolbox) == Mailed(sent=1, failed=2)
+    assert [one["log_level"] for one in logs if one["event"] == "letter.broken"] == ["error", "error"]
+    assert [one.to for one in mailer.letters] == ["cy@example.org"]
 
 
 def test_a_mistake_in_counting_is_loud_stops_no_other_report_and_is_made_good(

@@ -253,7 +253,7 @@ def read_weekly(text: str) -> Weekly:
 
 #: What figures mean, for whoever reads them.
 DEFINITIONS: Final = {
-    "solved": "Tickets whose last resolution lies in the week.",
+    "solved": "Solved are tickets whose last resolution lies in the week.",
     "kept": "Promises kept, of all that were decided: kept or broken by the moment of the verdict. Overdue and still "
     "open is broken. Time on hold and closing hours do not count. Waived and cancelled ones are shown apart.",
     "backlog": "Tickets that were open, in progress, in review or on hold when the week ended.",
