@@ -8,11 +8,12 @@ import sqlalchemy as sa
 
 from ticket_system.errors import SchemaOutdated
 from ticket_system.storage import billing_tables as _billing_tables  # noqa: F401 - its tables belong to the schema
+from ticket_system.storage import fleet_tables as _fleet_tables  # noqa: F401 - likewise
 from ticket_system.storage import report_tables as _report_tables  # noqa: F401 - likewise
 from ticket_system.storage.tables import BUILT_IN_NOTICE, BUILT_IN_STEP, metadata, step_notices, steps
 
 #: The newest revision of the migrations beside this file; a test compares.
-HEAD = "0003"
+HEAD = "0004"
 #: Any number, the same for every program that upgrades: PostgreSQL lets one of them through at a time.
 _UPGRADE_LOCK = 7_120_245_161
 
