@@ -84,7 +84,9 @@ class TicketClient:
             "plan": plan,
             "group": group,
         }
-        named = ticket_id or _id_of(names.OPEN_TICKET, {"key": key} if key else wish, created_at)
+        named = ticket_id or (
+            _id_of(names.OPEN_TICKET, key) if key else _id_of(names.OPEN_TICKET, wish, _moment(created_at))
+        )
         given = {**wish, "ticket_id": named, "created_at": created_at or datetime.now(UTC)}
         self._wish(names.OPEN_TICKET, OpenTicket, given, key or named, None)
         return named
@@ -190,7 +192,7 @@ class TicketClient:
     def _wish(
         self, name: str, model: type[Wish], given: Mapping[str, object], key: str | None, at: datetime | None
     ) -> str:
-        key = key or _id_of(name, given, at)
+        key = key or _id_of(name, given, _moment(at))
         wish = model.model_validate({**given, "key": key, "asked_at": at or datetime.now(UTC), "answer": True})
         self._post.hand_over(name, key, wish.model_dump(mode="json"))
         return key
@@ -204,8 +206,11 @@ class TicketClient:
         self.close()
 
 
-def _id_of(name: str, content: Mapping[str, object], at: datetime | None) -> str:
-    """Return an id of a wish, the same for the same content at the same moment."""
-    moment: object = at or (time.time_ns(), os.getpid(), threading.get_ident())
-    text = json.dumps([name, content, moment], sort_keys=True, default=str)
-    return str(uuid.uuid5(_OURS, text))
+def _id_of(*parts: object) -> str:
+    """Return an id that is the same for the same content."""
+    return str(uuid.uuid5(_OURS, json.dumps(parts, sort_keys=True, default=str)))
+
+
+def _moment(at: datetime | None) -> object:
+    """Return what tells one call from another: the moment the caller names, or this one in this thread."""
+    return at or (time.time_ns(), os.getpid(), threading.get_ident())

@@ -22,16 +22,16 @@ Text = Annotated[str, Field(max_length=1_000_000, pattern=r"^[^\u0000]*$")]
 class Wish(BaseModel):
     """What everything that another service asks for has in common."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    #: Of the shape. A field may be added under the same number; one that goes or changes its meaning makes a new one.
     version: Literal[1] = 1
-    #: However often a wish arrives, it is granted once under one key. None, for a ticket: its id.
+    """Of the shape. Under one number fields may be added; one that goes, or changes its meaning, makes a new one."""
     key: Id | None = None
-    #: When it was asked for, by the sender's clock. Naive moments are taken as UTC.
+    """However often a wish arrives, it is granted once under one key. None, for a ticket: its id."""
     asked_at: datetime | None = None
-    #: Leave word in the broker of what became of it, under its key, for ten minutes.
+    """When it was asked for, by the sender's clock. Naive moments are taken as UTC."""
     answer: Annotated[bool, Field(strict=True)] = False
+    """Leave word in the broker of what became of it, under its key, for ten minutes."""
 
 
 class OpenTicket(Wish):
@@ -41,18 +41,18 @@ class OpenTicket(Wish):
     title: Line
     description: Text
     requester: Line
-    #: None: the words of title and description decide.
     priority: Annotated[int, Field(strict=True, ge=1, le=4)] | None = None
-    #: None: as the priority says.
+    """None: the words of title and description decide."""
     sla_hours: Annotated[int, Field(strict=True, ge=1, le=87_600)] | None = None
+    """None: as the priority says."""
     assignee: Line | None = None
     tags: tuple[Line, ...] = ()
-    #: What a policy may be chosen by.
     customer: Line | None = None
+    """What a policy may be chosen by."""
     plan: Line | None = None
     group: Line | None = None
-    #: When the request came in, and the promise begins; None: when it was asked for, else when the job runs.
     created_at: datetime | None = None
+    """When the request came in, and the promise begins; None: when it was asked for, else when the job runs."""
 
 
 class _AboutTicket(Wish):
@@ -94,8 +94,8 @@ class AcknowledgeTicket(_AboutTicket):
     """Stop the escalation chains of a ticket, not its clocks. Nothing happens to one that is done."""
 
     author: Line
-    #: When the chains go on; None: when the policy says, or not at all. Naive moments are taken as UTC.
     until: datetime | None = None
+    """When the chains go on; None: when the policy says, or not at all. Naive moments are taken as UTC."""
     note: Text = ""
 
 
