@@ -34,7 +34,7 @@ class Kept(NamedTuple):
     #: Its name on the wire, and its payload as JSON.
     name: str
     payload: str
-    #: When it was handed over, when it was last sent (None: never got out), in seconds since 1970; and how often.
+    #: When it was handed over, when it was last sent (None: it did not get out), in seconds since 1970; and how often.
     kept_at: float
     sent_at: float | None
     times: int
@@ -74,12 +74,17 @@ class Journal:
         self._connection.execute(_TABLE)
 
     def keep(self, key: str, name: str, payload: str) -> None:
-        """Write a message down before it is sent; one whose key is here already stays as it is."""
-        row = (key, name, payload, time.time())
-        self._do("INSERT INTO sent VALUES (?, ?, ?, ?, NULL, 0) ON CONFLICT (key) DO NOTHING", row)
+        """Write a message down that is about to be sent; one whose key is here already stays as it is."""
+        now = time.time()
+        row = (key, name, payload, now, now)
+        self._do("INSERT INTO sent VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (key) DO NOTHING", row)
+
+    def failed(self, key: str) -> None:
+        """Say that the broker did not take it: it is to be sent as soon as it does."""
+        self._do("UPDATE sent SET sent_at = NULL WHERE key = ?", (key,))
 
     def sent(self, key: str) -> None:
-        """Say that the broker took it."""
+        """Say that the broker took it once more."""
         self._do("UPDATE sent SET sent_at = ?, times = times + 1 WHERE key = ?", (time.time(), key))
 
     def confirmed(self, *keys: str) -> None:

@@ -66,9 +66,10 @@ class Post:
             self._publish(name, key, payload)
             return
         self.journal.keep(key, name, json.dumps(payload))
-        with suppress(BrokerUnreachable):
+        try:
             self._publish(name, key, payload)
-            self.journal.sent(key)
+        except BrokerUnreachable:
+            self.journal.failed(key)
 
     def send(
         self,
