@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -20,6 +21,7 @@ from ticket_tasks.outbox import deliver_outbox
 from ticket_tasks.reports import make_reports, send_reports
 from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
+from ticket_tasks.turns import in_turn, slot_in
 from ticket_tasks.upkeep import audit_clocks
 from ticket_tasks.usage import reconcile_usage, report_usage
 
@@ -79,6 +81,7 @@ BY_NAME: Mapping[str, Job] = {job.name: job for job in JOBS}
 #: however often a job ticks: expiry compares the clocks of two machines, and one some seconds fast would drop all.
 TICK_EXPIRES_SECONDS = 10
 
+_LEASE_MARGIN_SECONDS = 15
 _LONGEST_WAIT_SECONDS = 60
 _FOREVER = 10**9
 
@@ -111,7 +114,7 @@ def register(app: Celery, toolbox: Callable[[], Toolbox]) -> None:
 def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
     def task(self: Task[..., Any], /, **carried: object) -> None:
         try:
-            outcome = job.run(toolbox(), **carried)
+            outcome = _run(job, toolbox(), self.request.headers, carried)
         except StorageUnavailable as error:
             if not job.carries:
                 # The next tick is the retry.
@@ -120,7 +123,7 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
             wait = _wait_seconds(self.request.retries)
             log.warning("job.postponed", error=str(error), wait_seconds=round(wait, 1))
             raise self.retry(exc=error, countdown=wait, max_retries=_FOREVER) from error
-        if job.nudges and outcome.found:
+        if job.nudges and outcome is not None and outcome.found:
             _nudge(app, job.nudges)
 
     task.__doc__ = job.run.__doc__
@@ -136,6 +139,19 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
         # Logged as a fact, without a traceback.
         throws=(StorageUnavailable,),
     )(task)
+
+
+def _run(job: Job, tools: Toolbox, headers: object, carried: Mapping[str, object]) -> Any:
+    """Do a job, or what a message carries, now; a tick only where it is nobody else's turn."""
+    return in_turn(
+        job.name,
+        slot_in(headers) if job.every is not None else None,
+        tools.database,
+        lambda: job.run(tools, **carried),
+        # After its hard limit nothing of it is left.
+        lease=timedelta(seconds=job.hard_limit + _LEASE_MARGIN_SECONDS),
+        again_after=timedelta(seconds=_expires(job.every)),
+    )
 
 
 def _nudge(app: Celery, jobs: tuple[str, ...]) -> None:
