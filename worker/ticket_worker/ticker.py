@@ -62,7 +62,8 @@ class Ticker(Scheduler):
         if not self._leads():
             return self.max_interval
         due = [(entry, slot) for entry in self.schedule.values() if (slot := self._slot_of(entry)) is not None]
-        for entry, slot in due:
+        # The scan first: a broker that hangs keeps whatever comes after.
+        for entry, slot in sorted(due, key=lambda one: interval_of(one[0])):
             self._sent[str(entry.name)] = slot
             self.apply_entry(with_slot(entry, slot), producer=self.producer)
         if due:
@@ -113,8 +114,9 @@ class Ticker(Scheduler):
         return leads
 
     def _stand_by(self, lock: SessionLock) -> None:
-        if lock.error is not None:
-            self._say("beat.lost", error=lock.error)
+        error = lock.error
+        if error is not None:
+            self._say("beat.lost", error=error)
             return
         self._say("beat.standing_by")
         # Whoever cannot reach the broker either is no improvement.
