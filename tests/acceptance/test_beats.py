@@ -32,7 +32,7 @@ from ticket_tasks import names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-TICKETS = 100
+TICKETS = 50
 #: A loaded machine takes its time. What is usual is printed.
 PATIENCE_SECONDS = 60.0
 SLOWEST_FAILOVER_SECONDS = 15.0
@@ -174,7 +174,7 @@ def test_two_beats_that_both_tick_double_nothing(
         tickets = [a_ticket_due_in(1 + number * 0.05, priority=2) for number in range(TICKETS)]
         system.create_tickets(tickets)
         until(lambda: len(post_office.delivered) >= TICKETS)
-        until(lambda: len(runs.newest(system.database, names.SCAN_BREACHES, 20)) == 20)
+        until(lambda: len(runs.newest(system.database, names.SCAN_BREACHES, 10)) == 10)
         for one in (*beats, *workers):
             one.terminate()
         for one in (*beats, *workers):
@@ -192,7 +192,7 @@ def test_two_beats_that_both_tick_double_nothing(
         assert set(taken.values()) == {1}, "a tick was done twice"
         assert {run.attempts for run in rows.values()} == {1}
         assert {run.state for run in rows.values()} == {"done"}
-        assert passed.total() > 10, "both were to tick"
+        assert passed.total() > 5, "both were to tick"
         say(f"two beats that both tick: {taken.total() + passed.total()} ticks came, {taken.total()} were done")
 
     with connect(postgres_url) as connection:
