@@ -281,6 +281,43 @@ def test_a_leader_that_hangs_is_put_out_and_stays_out(
         assert all(later - earlier >= timedelta(seconds=1) for earlier, later in pairwise(after))
 
 
+def test_of_two_redbeats_one_ticks_and_the_other_takes_over(
+    fleets: Callable[..., Fleet], postgres_url: str, redis_url: str, say: Callable[[str], None]
+) -> None:
+    pytest.importorskip("redbeat")
+    fleet = fleets(postgres_url, redis_url, TICKETS_BEAT="redbeat")
+    with Watcher(redis_url) as watcher:
+        leader = fleet.start("beat")
+        watcher.comes(2, since=0)
+        standby = fleet.start("beat")
+        until(lambda: "beat.started" in fleet.events(standby))
+        watcher.comes(3, since=time.monotonic())
+        began = time.monotonic()
+        leader.terminate()
+        leader.wait(30)
+        watcher.comes(3, since=time.monotonic() + 0.5)
+        gap = watcher.longest_gap(began)
+    say(f"no tick for {gap:.2f} s after SIGTERM of the redbeat that led")
+    assert gap < SLOWEST_FAILOVER_SECONDS
+    assert set(Counter(tick.slot for tick in watcher.ticks).values()) <= {1, 2}
+    assert all(tick.slot.microsecond == 0 for tick in watcher.ticks)
+
+
+def test_a_redbeat_that_is_not_installed_is_said_in_one_line(
+    fleets: Callable[..., Fleet], postgres_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    fleet = fleets(postgres_url, redis_url)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as util\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'redbeat' else find(name, *rest)\n"
+    )
+    beat = fleet.start("beat", TICKETS_BEAT="redbeat", PYTHONPATH=str(tmp_path))
+    assert beat.wait(30) == 2
+    said = fleet.logs[beat.pid].read_text().strip()
+    assert said.splitlines()[-1].startswith("ticket-worker: TICKETS_BEAT: redbeat needs an extra.")
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]

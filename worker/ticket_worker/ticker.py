@@ -7,7 +7,6 @@ anything. That two of them tick for a moment can never be excluded, and does no 
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -30,9 +29,11 @@ _CUT_OFF_SECONDS = 5.0
 
 def with_slot(entry: ScheduleEntry, slot: datetime) -> ScheduleEntry:
     """Return the entry with the slot in its message's headers."""
-    marked, options = copy.copy(entry), entry.options or {}
-    marked.options = {**options, "headers": {**options.get("headers", {}), SLOT_HEADER: slot.isoformat()}}
-    return marked
+    options = entry.options or {}
+    headers = {**options.get("headers", {}), SLOT_HEADER: slot.isoformat()}
+    # As Celery itself makes a new entry of an old one; its entries are not all made to be copied.
+    parts: dict[str, Any] = {**vars(entry), "options": {**options, "headers": headers}}
+    return type(entry)(**parts)
 
 
 class Ticker(Scheduler):
