@@ -7,9 +7,13 @@ one: behind a pooler that hands out connections for one transaction each, nobody
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from typing_extensions import override
 
 from ticket_system.storage.database import url_of
 
@@ -35,6 +39,8 @@ _SERVERS_PATIENCE = """
     SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = 8000; SET statement_timeout = '5s'
 """
+#: What answers at this level but not at ours, a proxy that hangs, would be waited for without end.
+_LONGEST_ANSWER_SECONDS = 6.0
 _SIGN = "SELECT set_config('application_name', %s, false)"
 _KEEP = f"{_SIGN}, EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND {_MINE})"
 _TAKE = f"SELECT pg_try_advisory_lock({_KEY})"
@@ -47,12 +53,35 @@ _IS_STUCK = f"SELECT EXISTS (SELECT {_STUCK})"
 _EVICT = f"SELECT pg_terminate_backend(pid) {_STUCK}"
 
 
+class _Impatient(psycopg.Connection[Any]):
+    """A connection on which no answer is waited for long."""
+
+    @override
+    def wait(self, gen: Generator[Any, Any, Any], *how: Any, **named: Any) -> Any:
+        return super().wait(_within(_LONGEST_ANSWER_SECONDS, gen), *how, **named)
+
+
+def _within(seconds: float, waits: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Pass on what is waited for, and what came of it, until the time is up."""
+    ends = time.monotonic() + seconds
+    try:
+        wanted = next(waits)
+        while True:
+            # The driver looks in several times a second, with nothing in its hands.
+            came = yield wanted
+            if time.monotonic() > ends:
+                raise psycopg.OperationalError("the database does not answer")
+            wanted = waits.send(came)
+    except StopIteration as end:
+        return end.value
+
+
 class SessionLock:
     """A lock that lasts as long as its connection. No method raises when the database is away: see `error`."""
 
     def __init__(self, url: str | Path) -> None:
         self._url = url_of(url)
-        self._connection: psycopg.Connection | None = None
+        self._connection: _Impatient | None = None
         #: Why the database, or the lock, could not be reached the last time; None: it could.
         self.error: str | None = None
 
@@ -97,9 +126,9 @@ class SessionLock:
         self.error = None
         return bool(row and row[-1])
 
-    def _connect(self) -> psycopg.Connection:
+    def _connect(self) -> _Impatient:
         words, named = self._url.get_dialect()().create_connect_args(self._url)
-        connection = psycopg.connect(*words, **{**_PATIENCE, **named, "autocommit": True})
+        connection = _Impatient.connect(*words, **{**_PATIENCE, **named, "autocommit": True})
         try:
             connection.execute(_SERVERS_PATIENCE.encode())
             connection.execute(_SIGN.encode(), [_STANDS_BY])
