@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.app.task import Task
+from celery.app.task import Context, Task
 from kombu.exceptions import OperationalError
 
 from ticket_system.errors import StorageUnavailable
@@ -21,7 +21,7 @@ from ticket_tasks.outbox import deliver_outbox
 from ticket_tasks.reports import make_reports, send_reports
 from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
-from ticket_tasks.turns import in_turn, slot_in
+from ticket_tasks.turns import in_turn, life_of, slot_in
 from ticket_tasks.upkeep import audit_clocks
 from ticket_tasks.usage import reconcile_usage, report_usage
 
@@ -114,7 +114,7 @@ def register(app: Celery, toolbox: Callable[[], Toolbox]) -> None:
 def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
     def task(self: Task[..., Any], /, **carried: object) -> None:
         try:
-            outcome = _run(job, toolbox(), self.request.headers, carried)
+            outcome = _run(job, toolbox(), self.request, carried)
         except StorageUnavailable as error:
             if not job.carries:
                 # The next tick is the retry.
@@ -141,16 +141,17 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
     )(task)
 
 
-def _run(job: Job, tools: Toolbox, headers: object, carried: Mapping[str, object]) -> Any:
+def _run(job: Job, tools: Toolbox, request: Context, carried: Mapping[str, object]) -> Any:
     """Do a job, or what a message carries, now; a tick only where it is nobody else's turn."""
+    slot = slot_in(request.headers) if job.every is not None else None
     return in_turn(
         job.name,
-        slot_in(headers) if job.every is not None else None,
+        slot,
         tools.database,
         lambda: job.run(tools, **carried),
         # After its hard limit nothing of it is left.
         lease=timedelta(seconds=job.hard_limit + _LEASE_MARGIN_SECONDS),
-        again_after=timedelta(seconds=_expires(job.every)),
+        again_after=max(life_of(slot, request.expires), timedelta(seconds=TICK_EXPIRES_SECONDS)),
     )
 
 

@@ -62,12 +62,21 @@ def in_turn(
 
 def slot_in(headers: object) -> datetime | None:
     """Read the slot that a message carries; None: it carries none, or none that can be read."""
-    text = headers.get(SLOT_HEADER) if isinstance(headers, dict) else None
+    return _instant(headers.get(SLOT_HEADER)) if isinstance(headers, dict) else None
+
+
+def life_of(slot: datetime | None, expires: object) -> timedelta:
+    """Return how long after its slot a message of this tick may still be on its way: as long as beat let it live."""
+    until = _instant(expires.isoformat() if isinstance(expires, datetime) else expires)
+    return max(until - slot, timedelta()) if slot is not None and until is not None else timedelta()
+
+
+def _instant(text: object) -> datetime | None:
     try:
-        slot = datetime.fromisoformat(text) if isinstance(text, str) else None
+        instant = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         return None
-    return slot.astimezone(UTC) if slot is not None and slot.tzinfo is not None else None
+    return instant.astimezone(UTC) if instant is not None and instant.tzinfo is not None else None
 
 
 def _settle(job: str, slot: datetime, settle: Callable[[], bool]) -> None:

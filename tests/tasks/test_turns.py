@@ -128,10 +128,19 @@ def test_a_slot_that_cannot_be_read_is_none(headers: object, slot: datetime | No
     assert turns.slot_in(headers) == slot
 
 
-def deliver(app: Celery, name: str, slot: datetime) -> None:
+@pytest.mark.parametrize(
+    ("expires", "seconds"),
+    (("2026-03-01T09:00:15+00:00", 10), (SLOT + timedelta(hours=1), 3600), (None, 0), ("soon", 0), (60, 0)),
+)
+def test_a_tick_lives_as_long_as_beat_let_it(expires: object, seconds: int) -> None:
+    assert turns.life_of(SLOT, expires) == timedelta(seconds=seconds)
+    assert turns.life_of(None, expires) == timedelta(0)
+
+
+def deliver(app: Celery, name: str, slot: datetime, expires: datetime | None = None) -> None:
     """Run a task as a worker does with a message of beat."""
     task: Task[..., Any] = app.tasks[name]
-    task.push_request(headers={names.SLOT_HEADER: slot.isoformat()})
+    task.push_request(headers={names.SLOT_HEADER: slot.isoformat()}, expires=expires.isoformat() if expires else None)
     try:
         task.run()
     finally:
@@ -151,6 +160,20 @@ def test_a_job_of_the_schedule_takes_its_tick(toolbox: Toolbox, monkeypatch: pyt
     job = registry.BY_NAME[names.SCAN_BREACHES]
     assert run.lease_until - run.taken_at > timedelta(seconds=job.hard_limit)
     assert nudged == [names.DELIVER_OUTBOX]
+
+
+def test_whoever_begins_to_tick_in_a_long_interval_repeats_nothing(toolbox: Toolbox) -> None:
+    app = Celery(set_as_current=False, broker="memory://", task_ignore_result=True)
+    registry.register(app, lambda: toolbox)
+    hour = timedelta(hours=1)
+    now = datetime.now(UTC)
+    slot, before = now - 0.9 * hour, now - 0.8 * hour
+    lease = timedelta(minutes=1)
+    assert runs.claim(toolbox.database, names.SCAN_BREACHES, slot, by="before", lease=lease, now=before)
+    assert runs.done(toolbox.database, names.SCAN_BREACHES, slot, by="before", now=before)
+    deliver(app, names.SCAN_BREACHES, slot, expires=now + 1.5 * hour)
+    [run] = runs.newest(toolbox.database, names.SCAN_BREACHES)
+    assert run.taken_by == "before"
 
 
 def test_a_lease_outlives_every_job_and_ends_before_its_message_comes_back() -> None:

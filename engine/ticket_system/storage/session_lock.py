@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from typing_extensions import override
 
 from ticket_system.storage.database import url_of
 
@@ -56,7 +55,6 @@ _EVICT = f"SELECT pg_terminate_backend(pid) {_STUCK}"
 class _Impatient(psycopg.Connection[Any]):
     """A connection on which no answer is waited for long."""
 
-    @override
     def wait(self, gen: Generator[Any, Any, Any], *how: Any, **named: Any) -> Any:
         return super().wait(_within(_LONGEST_ANSWER_SECONDS, gen), *how, **named)
 
