@@ -16,6 +16,7 @@ from ticket_system.commands import (
     desk,
     digest,
     figures,
+    jobs,
     parked,
     policy,
     recipients,
@@ -75,6 +76,7 @@ app.command()(trust.waive)
 app.command()(figures.breaches)
 app.command()(figures.report)
 app.command()(trust.audit)
+app.command()(jobs.jobs)
 app.add_typer(transfer.importing, name="import")
 app.command()(transfer.export)
 policy.policy.command()(simulation.simulate)
