@@ -220,10 +220,24 @@ def test_a_stuck_leader_is_put_out_by_one_that_reaches_the_broker(
     lock = Lock()
     lock.is_free, lock.stuck = False, True
     one = a_ticker(lock=lock, reaches_broker=lambda: reaches_broker)
-    one.tick()
+    rest = one.tick()
     assert (lock.asked == ["evict"]) is reaches_broker
+    assert (rest < 0.1) is reaches_broker, "it comes before whoever was put out"
     ticked(one)
     assert bool(sent) is reaches_broker
+
+
+def test_whoever_lost_the_lock_lets_others_come_first(a_ticker: Callable[..., Ticker], clock: type[Clock]) -> None:
+    lock = Lock()
+    lock.is_free, lock.stuck = False, True
+    one = a_ticker(lock=lock)
+    one.tick()
+    ticked(one)
+    assert pulse.is_leading()
+    lock.is_kept, lock.is_free = False, True
+    clock.goes(1)
+    assert one.tick() == 1
+    assert not pulse.is_leading()
 
 
 def test_a_leader_that_is_cut_off_from_the_broker_makes_room(

@@ -25,6 +25,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 #: A leader that cannot send for so long makes room for another that can.
 _CUT_OFF_SECONDS = 5.0
+#: What the server needs to end a connection.
+_AT_ONCE_SECONDS = 0.05
 
 
 def with_slot(entry: ScheduleEntry, slot: datetime) -> ScheduleEntry:
@@ -55,13 +57,14 @@ class Ticker(Scheduler):
         self._is_leading = False
         self._said: str | None = None
         self._cut_off_since: float | None = None
+        self._rest: float = self.max_interval
         super().__init__(*args, **named)
 
     @override
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due; return how long nothing will be. Whoever begins to tick sends the newest slot of each."""
         if not self._leads():
-            return self.max_interval
+            return self._rest
         due = [(entry, slot) for entry in self.schedule.values() if (slot := self._slot_of(entry)) is not None]
         # The scan first: a broker that hangs keeps whatever comes after.
         for entry, slot in sorted(due, key=lambda one: interval_of(one[0])):
@@ -108,6 +111,8 @@ class Ticker(Scheduler):
         if self._is_leading and not self._lock.keep(fit=self._is_fit()):
             self._say("beat.lost", error=self._lock.error)
             self._lead(leads=False)
+            # Whoever was put out must not be the first who comes for what he lost.
+            return False
         leads = self._is_leading or self._lock.take()
         self._lead(leads=leads)
         if not leads:
@@ -115,7 +120,7 @@ class Ticker(Scheduler):
         return leads
 
     def _stand_by(self, lock: SessionLock) -> None:
-        error = lock.error
+        self._rest, error = self.max_interval, lock.error
         if error is not None:
             self._say("beat.lost", error=error)
             return
@@ -123,6 +128,7 @@ class Ticker(Scheduler):
         # Whoever cannot reach the broker either is no improvement.
         if lock.is_stuck() and self._reaches_broker():
             if lock.evict():
+                self._rest = _AT_ONCE_SECONDS
                 log.warning(
                     "beat.evicted", hint="the beat that led gave no sign of life, or could not reach the broker"
                 )
@@ -135,7 +141,7 @@ class Ticker(Scheduler):
     def _lead(self, *, leads: bool) -> None:
         if leads and not self._is_leading:
             self._sent.clear()
-            self._cut_off_since = None
+            self._cut_off_since, self._rest = None, self.max_interval
             self._say("beat.leading")
         self._is_leading = leads
         pulse.leading(leads)
