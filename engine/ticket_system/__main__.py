@@ -15,6 +15,7 @@ from ticket_system.commands import (
     calls,
     desk,
     digest,
+    doctor,
     figures,
     policy,
     recipients,
@@ -74,6 +75,7 @@ app.command()(trust.waive)
 app.command()(figures.breaches)
 app.command()(figures.report)
 app.command()(trust.audit)
+app.command()(doctor.doctor)
 app.add_typer(transfer.importing, name="import")
 app.command()(transfer.export)
 policy.policy.command()(simulation.simulate)

@@ -108,7 +108,7 @@ def clock_skew(database: Database) -> float:
 
 def _waiting(pile: Pile, now: datetime) -> Waiting:
     age = (now - pile.oldest).total_seconds() if pile.oldest else 0.0
-    return Waiting(pile.state, pile.count, max(age, 0.0))
+    return Waiting(pile.state, pile.number, max(age, 0.0))
 
 
 def _all(piles: list[Pile], now: datetime) -> list[Waiting]:

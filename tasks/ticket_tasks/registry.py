@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from celery import Celery
@@ -102,13 +102,24 @@ def schedule(every: Mapping[str, float] | None = None) -> dict[str, dict[str, An
     }
 
 
-def register(app: Celery, toolbox: Callable[[], Toolbox]) -> None:
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What became of a tick: `taken`, `passed` (somebody else has it) or `failed`."""
+
+    outcome: str
+
+
+#: Is told each job's name and what it came to, after it came to it.
+Observer: TypeAlias = Callable[[str, object], None]
+
+
+def register(app: Celery, toolbox: Callable[[], Toolbox], observe: Observer = lambda _job, _outcome: None) -> None:
     """Make a task of every job. `toolbox` is called when a job runs, in the process it runs in."""
     for job in JOBS:
-        _register(app, job, toolbox)
+        _register(app, job, toolbox, observe)
 
 
-def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
+def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox], observe: Observer) -> None:
     def task(self: Task[..., Any], /, **carried: object) -> None:
         try:
             outcome = job.run(toolbox(), **carried)
@@ -120,6 +131,7 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
             wait = _wait_seconds(self.request.retries)
             log.warning("job.postponed", error=str(error), wait_seconds=round(wait, 1))
             raise self.retry(exc=error, countdown=wait, max_retries=_FOREVER) from error
+        observe(job.name, outcome)
         if job.nudges and outcome.found:
             _nudge(app, job.nudges)
 

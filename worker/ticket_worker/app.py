@@ -9,6 +9,7 @@ from celery import Celery
 from ticket_tasks import names, registry
 from ticket_worker.lifecycle import Workshop, connect_signals
 from ticket_worker.settings import Settings, read_settings
+from ticket_worker.watching import watch
 
 
 def create_app(settings: Settings) -> Celery:
@@ -16,8 +17,8 @@ def create_app(settings: Settings) -> Celery:
     app = Celery("tickets", broker=settings.broker, set_as_current=False)
     app.conf.update(**celery_settings(settings))
     workshop = Workshop(settings)
-    registry.register(app, workshop.toolbox)
     connect_signals(workshop)
+    registry.register(app, workshop.toolbox, watch(app, settings))
     return app
 
 

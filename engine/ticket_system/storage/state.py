@@ -22,7 +22,7 @@ class Pile(NamedTuple):
     """What lies in one state: how many, and since when the oldest does."""
 
     state: str
-    count: int
+    number: int
     oldest: datetime | None
 
 
@@ -72,7 +72,7 @@ def usage(connection: sa.Connection) -> list[Pile]:
     for one in deliveries.sums(connection):
         last = piles.get(one.state)
         oldest = min(one.oldest, last.oldest) if last and last.oldest else one.oldest
-        piles[one.state] = Pile(one.state, one.deliveries + (last.count if last else 0), oldest)
+        piles[one.state] = Pile(one.state, one.deliveries + (last.number if last else 0), oldest)
     return list(piles.values())
 
 
