@@ -59,7 +59,7 @@ def deliver_outbox(toolbox: Toolbox) -> Delivery:
         for channel, told in _deliver_batch(toolbox, notices, stop_at):
             outcomes[told] += 1
             by_mail[told] += channel == outbox.MAIL
-    delivery = Delivery(**outcomes, by_mail=+by_mail)
+    delivery = Delivery(**outcomes, by_mail=dict(+by_mail))
     if delivery.found:
         log.info("outbox.delivered", **outcomes)
     else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -47,6 +46,8 @@ def ticket_worker(
 ) -> None:
     """Run the processes that watch tickets."""
     if version:
+        from importlib import metadata
+
         typer.echo(f"ticket-worker {metadata.version('blackroad-ticket-system')}")
         raise typer.Exit
 

@@ -10,6 +10,7 @@ from typing import Any
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals, states
 from celery.app.task import Task
+from prometheus_client import CollectorRegistry
 
 from ticket_tasks.registry import Observer
 from ticket_worker import scraping
@@ -92,5 +93,5 @@ class Counting:
         if self._served is not None:
             self._served.let_go()
 
-    def _serve(self, registry: scraping.CollectorRegistry) -> None:
+    def _serve(self, registry: CollectorRegistry) -> None:
         self._served = scraping.serve(registry, self._settings.metrics_host, self._settings.metrics_port)
