@@ -1,5 +1,7 @@
 """A fleet can be watched: what it counts, whether it lives, and one trace and one id from the asking to the letter."""
 
+import gzip
+import json
 import os
 import signal
 import socket
@@ -15,11 +17,12 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from celery import Celery
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.factories import a_ticket_due_in
-from tests.support.http import running_web_server
+from tests.support.http import WebServer, running_web_server
 from tests.support.processes import running
 from tests.support.valkey import running_valkey
 from ticket_system import TicketSystem
@@ -160,42 +163,48 @@ def test_a_worker_without_its_broker_lives_and_one_that_hangs_does_not(
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_one_trace_and_one_id_lead_from_the_message_through_the_task(
-    redis_url: str, environment: dict[str, str], log: IO[bytes], tmp_path: Path
+def test_one_trace_and_one_id_lead_from_a_message_to_the_letter(
+    postgres_url: str, redis_url: str, environment: dict[str, str], log: IO[bytes], tmp_path: Path
 ) -> None:
-    from celery import Celery
-
+    """What a task sets off goes on with its trace and its id; what comes without a trace makes none."""
     trace_id = "0af7651916cd43dd8448eb211c80319c"
-    with running_web_server() as collector:
-        environment |= {"TICKETS_REDIS_URL": redis_url, "TICKETS_TRACE_URL": collector.url("/v1/traces")}
-        # Sent at once, not when a batch is full.
-        environment |= {"OTEL_BSP_SCHEDULE_DELAY": "200"}
-        collector.answer(*[200] * 50)
-        with running([*WORKER, "worker", "--queues", "clock,desk"], env=environment, log=log):
+    with running_web_server() as collector, TicketSystem(postgres_url) as system:
+        environment |= {
+            "TICKETS_REDIS_URL": redis_url,
+            "TICKETS_TRACE_URL": collector.url("/v1/traces"),
+            "OTEL_BSP_SCHEDULE_DELAY": "200",  # sent soon, not when a batch is full
+        }
+        system.create_ticket(a_ticket_due_in(-1, priority=2))
+        with (
+            running([*WORKER, "worker", "--queues", "clock,desk"], env=environment, log=log),
+            Celery(broker=redis_url, set_as_current=False) as app,
+        ):
+            app.conf.broker_transport_options = {"global_keyprefix": names.KEY_PREFIX}
+            app.conf.task_queues = names.QUEUES
+            app.send_task(names.AUDIT_CLOCKS, queue=names.DESK)
             headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01", "correlation": "order-7.42"}
-            with Celery(broker=redis_url, set_as_current=False) as app:
-                app.conf.broker_transport_options = {"global_keyprefix": names.KEY_PREFIX}
-                app.conf.task_queues = names.QUEUES
-                app.send_task(names.SCAN_BREACHES, queue=names.CLOCK, headers=headers)
-                app.send_task(names.DELIVER_OUTBOX, queue=names.DESK)
-
-                def spans() -> list[tuple[str, str]]:
-                    found = []
-                    for call in collector.calls:
-                        request = ExportTraceServiceRequest.FromString(unzipped(call.body))
-                        found += [
-                            (span.name, span.trace_id.hex())
-                            for resource in request.resource_spans
-                            for scope in resource.scope_spans
-                            for span in scope.spans
-                        ]
-                    return found
-
-                until(lambda: (names.SCAN_BREACHES, trace_id) in spans())
-            assert {name for name, _ in spans()} == {names.SCAN_BREACHES}, "a tick without a trace makes none"
+            app.send_task(names.SCAN_BREACHES, queue=names.CLOCK, headers=headers)
+            wanted = {(name, trace_id) for name in (names.SCAN_BREACHES, names.DELIVER_OUTBOX, "deliver notice")}
+            until(lambda: spans(collector) >= wanted)
+            until(lambda: b"clocks.audited" in (tmp_path / "fleet.log").read_bytes())
+        assert spans(collector) == wanted
+    told = [json.loads(line) for line in (tmp_path / "fleet.log").read_text().splitlines() if line.startswith("{")]
+    ids = {line["event"]: line["correlation"] for line in told if "correlation" in line}
+    assert ids["breaches.scanned"] == ids["notice.delivered"] == "order-7.42"
+    assert ids["clocks.audited"] not in {"order-7.42", ""}
 
 
-def unzipped(body: bytes) -> bytes:
-    import gzip
+def spans(collector: WebServer) -> set[tuple[str, str]]:
+    """The names of the spans that came, and their traces."""
+    requests = [ExportTraceServiceRequest.FromString(plain(call.body)) for call in collector.calls]
+    return {
+        (span.name, span.trace_id.hex())
+        for request in requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
 
+
+def plain(body: bytes) -> bytes:
     return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
