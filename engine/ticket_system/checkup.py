@@ -52,12 +52,15 @@ def findings(database: Database, *, silent_seconds: float = 60.0) -> Iterator[Fi
         except StorageError as error:
             yield Finding(what, is_ok=False, detail=str(error), advice=_ADVICE.get(what, ""))
             return
+        except TicketSystemError as error:
+            yield Finding(what, is_ok=False, detail=str(error), advice=_ADVICE.get(what, ""))
 
 
 _WHAT = ("database", "schema", "clock", "rules", "outbox", "usage", "reports", "parked", "beat", "audit")
 _ADVICE = {
     "database": "is the server running, and is TICKETS_DATABASE_URL right?",
     "schema": "run `tickets db upgrade`, or install the program that fits",
+    "rules": "put rules in force that this program can read: `tickets policy apply FILE`",
 }
 
 
@@ -80,15 +83,9 @@ def _clock(database: Database) -> Finding:
 
 
 def _rules(database: Database) -> Finding:
-    try:
-        with database.read() as connection:
-            now = moment(connection)
-            version, book = Rulebook().current(connection)
-    except StorageError:
-        raise
-    except TicketSystemError as error:
-        advice = "put rules in force that this program can read: `tickets policy apply FILE`"
-        return Finding("rules", is_ok=False, detail=str(error), advice=advice)
+    with database.read() as connection:
+        now = moment(connection)
+        version, book = Rulebook().current(connection)
     told = "those built in" if version is None else f"version {version}, {len(book.policies):,} policies"
     if unknown := list(_without_holidays(book, now)):
         advice = "update the package `holidays`, or name the days in the calendar"

@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.factories import a_ticket_due_in
-from ticket_system import TicketSystem, checkup, outbox, state
+from ticket_system import TicketSystem, outbox, state
 from ticket_system.__main__ import main
 from ticket_system.sla import policy_file
+from ticket_system.sla.days_off import DaysOff
 from ticket_system.storage import fleet_tables, tables
 from ticket_system.storage.outbox import add
 from ticket_tasks import TicketClient, names
@@ -54,7 +55,7 @@ def test_with_the_engine_alone_it_looks_at_what_the_engine_knows(
 ) -> None:
     monkeypatch.setattr(metadata, "entry_points", lambda **_: ())
     status, found = findings(capsys, "--database", "tickets.db")
-    assert (status, list(found)[0], list(found)[-1]) == (0, "database", "audit")
+    assert (status, next(iter(found)), list(found)[-1]) == (0, "database", "audit")
 
 
 def test_an_extra_that_is_missing_leaves_the_engine_to_look(
@@ -130,7 +131,7 @@ def test_rules_that_this_program_cannot_read_are_not_well(
 ) -> None:
     _put_in_force(system)
     with system.database.write() as connection:
-        connection.execute(sa.text("UPDATE books SET content = '{\"nonsense\": 1}'"))
+        connection.execute(sa.text("UPDATE rules SET text = '{\"nonsense\": 1}'"))
     status, found = findings(capsys)
     assert (status, found["rules"]["is_ok"]) == (1, False)
     assert "tickets policy apply" in found["rules"]["advice"]

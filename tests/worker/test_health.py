@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from ticket_system import TicketSystem
 from ticket_worker import health, heartbeats
@@ -198,9 +198,9 @@ def test_ready_is_alive_with_a_database_that_fits_and_a_broker(
     TicketSystem(tmp_path / "tickets.db").close()
     monkeypatch.setenv("TICKETS_DATABASE_URL", "tickets.db")
     monkeypatch.setenv("TICKETS_REDIS_URL", redis_url)
-    ask = lambda: CliRunner().invoke(app, ["health", "ready", "--json"])  # noqa: E731
     assert "no process of this host" in ask().stdout
-    left_by(Path("data/health") if Path("data").mkdir() is None else Path(), "beat", os.getpid(), 1)
+    Path("data").mkdir()
+    left_by(Path("data/health"), "beat", os.getpid(), 1)
     assert ask().exit_code == 0
     monkeypatch.setenv("TICKETS_REDIS_URL", "redis://:hush@127.0.0.1:1/0")
     monkeypatch.setenv("TICKETS_DATABASE_URL", "postgresql://u:hush@127.0.0.1:1/x")
@@ -209,3 +209,7 @@ def test_ready_is_alive_with_a_database_that_fits_and_a_broker(
     assert "nothing listens there" in found.stdout
     assert len(json.loads(found.stdout)["reasons"]) == 2
     assert "hush" not in found.stdout + found.stderr
+
+
+def ask() -> Result:
+    return CliRunner().invoke(app, ["health", "ready", "--json"])
