@@ -143,9 +143,7 @@ def test_a_calendar_whose_holidays_nobody_knows_wants_a_look(
     _put_in_force(system)
     _, found = findings(capsys)
     assert (found["rules"]["detail"], found["rules"]["advice"]) == ("version 1, 1 policies", "")
-    monkeypatch.setattr(
-        checkup.DaysOff, "__call__", lambda _self, year: {} if year > datetime.now(UTC).year else {1: 1}
-    )
+    monkeypatch.setattr(DaysOff, "__call__", lambda _self, year: {} if year > datetime.now(UTC).year else {1: 1})
     _, found = findings(capsys)
     assert f"no holidays known: office {datetime.now(UTC).year + 1}" in found["rules"]["detail"]
     assert "holidays" in found["rules"]["advice"]
