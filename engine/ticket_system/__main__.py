@@ -17,6 +17,8 @@ from ticket_system.commands import (
     digest,
     doctor,
     figures,
+    jobs,
+    parked,
     policy,
     recipients,
     simulation,
@@ -76,12 +78,14 @@ app.command()(figures.breaches)
 app.command()(figures.report)
 app.command()(trust.audit)
 app.command()(doctor.doctor)
+app.command()(jobs.jobs)
 app.add_typer(transfer.importing, name="import")
 app.command()(transfer.export)
 policy.policy.command()(simulation.simulate)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(upkeep.db, name="db")
 app.add_typer(upkeep.deliveries, name="outbox")
+app.add_typer(parked.parked, name="parked")
 app.add_typer(usage.usage, name="usage")
 app.add_typer(billing.billing, name="billing")
 app.add_typer(recipients.organisations, name="organisations")

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from tests.support.factories import a_ticket_due_in
 from ticket_system.errors import StorageUnavailable
 from ticket_system.monitor import Sweep
-from ticket_tasks import names, registry
+from ticket_tasks import carrying, names, registry
 from ticket_tasks.toolbox import Toolbox
 
 VISIBILITY_TIMEOUT = 600
@@ -108,7 +108,7 @@ def test_a_message_that_carries_something_waits_for_the_database(monkeypatch: py
 
 
 def test_waits_double_up_to_a_minute() -> None:
-    assert all(30 <= registry._wait_seconds(retries) <= 60 for retries in (6, 7, 100, 10_000))
+    assert all(30 <= carrying.wait_seconds(retries) <= 60 for retries in (6, 7, 100, 10_000))
 
 
 def test_what_a_job_came_to_is_told_once_it_came_to_it(toolbox: Toolbox) -> None:

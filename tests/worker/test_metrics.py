@@ -11,13 +11,15 @@ from prometheus_client.metrics_core import Metric
 
 from ticket_system.monitor import LATENCIES, Sweep
 from ticket_tasks import names
+from ticket_tasks.intake import Intake
 from ticket_tasks.outbox import Delivery
-from ticket_tasks.registry import Slot
 from ticket_tasks.reports import Mailed
+from ticket_tasks.turns import slot_settled
 from ticket_tasks.usage import Reported
 from ticket_worker import metrics, pulse, scraping
 from ticket_worker.counting import Counting
 from ticket_worker.settings import read_settings
+from ticket_worker.strays import stray_found
 
 #: What alerts and dashboards rely on: the name, its kind, its labels.
 SERVED = {
@@ -134,14 +136,14 @@ def test_what_was_handed_over_is_counted_by_channel_and_fate(
     assert {key: more for key, one in grown.items() if (more := one.by())} == counted
 
 
-def test_ticks_and_wishes_are_counted_by_what_became_of_them() -> None:
-    passed = Grown("tickets_slots_total", job=names.SCAN_BREACHES, outcome="passed")
-    repeated = Grown("tickets_intake_total", kind="open_ticket", outcome="repeated")
-    metrics.observe(names.SCAN_BREACHES, Slot("passed"))
-    metrics.observe(names.OPEN_TICKET, SimpleNamespace(kind="open_ticket", outcome="repeated"))
-    metrics.observe(names.OPEN_TICKET, None)
-    metrics.observe(names.OPEN_TICKET, SimpleNamespace(found=3))
-    assert (passed.by(), repeated.by()) == (1, 1)
+def test_wishes_are_counted_by_what_became_of_them_and_never_by_what_they_call_themselves() -> None:
+    repeated = Grown("tickets_intake_total", kind=names.OPEN_TICKET, outcome="repeated")
+    other = Grown("tickets_intake_total", kind="other", outcome="parked")
+    metrics.observe(names.OPEN_TICKET, Intake(names.OPEN_TICKET, "repeated"))
+    metrics.observe(names.PARK_MESSAGE, Intake("ada@example.org", "parked"))
+    metrics.observe(names.REPLAY_PARKED, 3)
+    metrics.observe(names.SCAN_BREACHES, None)
+    assert (repeated.by(), other.by()) == (1, 1)
 
 
 @pytest.fixture
@@ -190,11 +192,14 @@ def test_a_queue_that_nobody_knows_makes_no_series_of_its_own(counting: Counting
     assert other.by() == 1
 
 
-def test_messages_that_no_task_understood_are_counted(counting: Counting) -> None:
-    unknown, malformed = (Grown("tickets_strays_total", reason=reason) for reason in ("unknown", "malformed"))
-    counting.unknown(name="tickets.x")
-    counting.malformed(message=None)
-    assert (unknown.by(), malformed.by()) == (1, 1)
+def test_ticks_and_messages_that_nobody_understood_are_counted_as_they_are_told_of(counting: Counting) -> None:
+    passed = Grown("tickets_slots_total", job=names.SCAN_BREACHES, outcome="passed")
+    unknown = Grown("tickets_strays_total", reason="unknown")
+    slot_settled.connect(counting.slot)
+    stray_found.connect(counting.stray)
+    slot_settled.send(sender=None, job=names.SCAN_BREACHES, outcome="passed")
+    stray_found.send(sender=None, kind="unknown")
+    assert (passed.by(), unknown.by()) == (1, 1)
 
 
 def test_metrics_are_served_and_a_port_that_is_taken_stops_nothing() -> None:

@@ -81,7 +81,7 @@ def worker(
 
 @app.command()
 def beat() -> None:
-    """Send the ticks, until SIGTERM or Ctrl-C. A second one does no harm."""
+    """Send the ticks, until SIGTERM or Ctrl-C. Run two: on PostgreSQL one ticks, and the other takes over."""
     with _settings() as settings:
         from ticket_worker.processes import run_beat
 

@@ -51,7 +51,7 @@ def glance_at(url: str, *, now: float, timeout_seconds: float = 3.0) -> Glance:
 def _age(message: bytes | None, now: float) -> float:
     """Return how long ago a message was sent, as its header says."""
     try:
-        sent_at: Any = json.loads(message or b"")["headers"]["sent_at"]
+        sent_at: Any = json.loads(message or b"")["headers"][names.SENT_AT]
     except (ValueError, KeyError, TypeError):
         return 0.0
     return max(now - sent_at, 0.0) if isinstance(sent_at, int | float) else 0.0

@@ -12,9 +12,12 @@ from celery import signals, states
 from celery.app.task import Task
 from prometheus_client import CollectorRegistry
 
+from ticket_tasks import names
 from ticket_tasks.registry import Observer
+from ticket_tasks.turns import slot_settled
 from ticket_worker import scraping
 from ticket_worker.settings import Settings
+from ticket_worker.strays import stray_found
 
 _OUTCOMES = {states.SUCCESS: "done", states.FAILURE: "failed", states.RETRY: "postponed"}
 
@@ -31,8 +34,8 @@ def start_counting(settings: Settings) -> Observer:
     signals.task_prerun.connect(counting.begin, weak=False)
     signals.task_postrun.connect(counting.end, weak=False)
     signals.task_failure.connect(counting.killed, weak=False)
-    signals.task_unknown.connect(counting.unknown, weak=False)
-    signals.task_rejected.connect(counting.malformed, weak=False)
+    slot_settled.connect(counting.slot, weak=False)
+    stray_found.connect(counting.stray, weak=False)
     signals.worker_ready.connect(counting.serve_worker, weak=False)
     signals.worker_process_init.connect(counting.forked, weak=False)
     signals.beat_init.connect(counting.serve_beat, weak=False)
@@ -52,7 +55,7 @@ class Counting:
         """See a task begin, and how long its message waited."""
         self._began_at[task_id] = time.monotonic()
         request = task.request
-        sent_at = getattr(request, "sent_at", None)
+        sent_at = getattr(request, names.SENT_AT, None)
         # One that was put off waited because it was told to.
         if isinstance(sent_at, int | float) and not request.eta:
             self._metrics.waited((request.delivery_info or {}).get("routing_key"), time.time() - sent_at)
@@ -69,13 +72,13 @@ class Counting:
         elif isinstance(exception, WorkerLostError):
             self._metrics.finished(sender.name, "failed", 0.0)
 
-    def unknown(self, **_: object) -> None:
-        """See a message that no task is called by."""
-        self._metrics.strayed("unknown")
+    def stray(self, kind: str, **_: object) -> None:
+        """See a message that no job understands."""
+        self._metrics.strayed(kind)
 
-    def malformed(self, **_: object) -> None:
-        """See a message that is none of Celery's."""
-        self._metrics.strayed("malformed")
+    def slot(self, job: str, outcome: str, **_: object) -> None:
+        """See what became of a tick."""
+        self._metrics.settled(job, outcome)
 
     def serve_worker(self, **_: object) -> None:
         """Serve what all processes of this worker count; once, however often it is connected anew."""

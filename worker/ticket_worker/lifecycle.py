@@ -17,7 +17,8 @@ from celery.app.task import Task
 from ticket_system import TicketSystem
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
-from ticket_tasks import tracing
+from ticket_tasks import names, tracing
+from ticket_tasks.answers import Answers
 from ticket_tasks.toolbox import Mailer, Notifier, Stationery, Toolbox
 from ticket_worker import notify
 from ticket_worker.billing import connect
@@ -42,11 +43,13 @@ class Workshop:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._toolbox: Toolbox | None = None
+        self._answers: Answers | None = None
 
     def toolbox(self) -> Toolbox:
         """Return the toolbox; its connections belong to the process that asked first."""
         if self._toolbox is None:
-            self._toolbox = build_toolbox(self.settings)
+            self._answers = Answers(self.settings.broker, client_name="ticket-worker")
+            self._toolbox = replace(build_toolbox(self.settings), answers=self._answers)
         return self._toolbox
 
     def close(self) -> None:
@@ -54,6 +57,9 @@ class Workshop:
         if self._toolbox is not None:
             self._toolbox.database.close()
             self._toolbox = None
+        if self._answers is not None:
+            self._answers.close()
+            self._answers = None
 
 
 def build_toolbox(settings: Settings) -> Toolbox:
@@ -167,16 +173,16 @@ def connect_signals(workshop: Workshop) -> None:
 
 def label_message(headers: dict[str, Any], **_: object) -> None:
     """Say on a message when it was sent, what it belongs to and whose trace goes on, unless it says so itself."""
-    headers.setdefault("sent_at", time.time())
-    if headers.get("correlation") is None:
-        headers["correlation"] = structlog.contextvars.get_contextvars().get("correlation") or _new_correlation()
+    headers.setdefault(names.SENT_AT, time.time())
+    if headers.get(names.CORRELATION) is None:
+        headers[names.CORRELATION] = structlog.contextvars.get_contextvars().get("correlation") or _new_correlation()
     tracing.inject(headers)
 
 
 def bind_task(task_id: str, task: Task[..., Any], **_: object) -> None:
     """Put a task's id, name, attempt and what it belongs to on every line that follows, and nothing of another."""
     structlog.contextvars.clear_contextvars()
-    found = getattr(task.request, "correlation", None)
+    found = getattr(task.request, names.CORRELATION, None)
     # It comes from outside: nothing but what can be a name stands on our lines.
     known = isinstance(found, str) and _CORRELATION.fullmatch(found) is not None
     structlog.contextvars.bind_contextvars(

@@ -17,8 +17,9 @@ from typing_extensions import override
 
 from ticket_system.monitor import LATENCIES, Sweep
 from ticket_tasks import names
+from ticket_tasks.intake import Intake
 from ticket_tasks.outbox import Delivery
-from ticket_tasks.registry import Slot
+from ticket_tasks.payloads import WISHES
 from ticket_tasks.reports import Mailed
 from ticket_tasks.usage import Reported
 from ticket_worker import pulse
@@ -83,7 +84,7 @@ deliveries = Counter(
 )
 intake = Counter(
     "tickets_intake",
-    "Wishes of other services; outcome is done, repeated, parked or refused.",
+    "Wishes of other services; outcome is done, unchanged, repeated or parked.",
     ["kind", "outcome"],
     registry=registry,
 )
@@ -129,11 +130,14 @@ def strayed(reason: str) -> None:
     strays.labels(reason).inc()
 
 
-def observe(job: str, outcome: object) -> None:
-    """Count what a job says it did."""
+def settled(job: str, outcome: str) -> None:
+    """Count what became of a tick."""
+    slots.labels(job, outcome).inc()
+
+
+def observe(_job: str, outcome: object) -> None:
+    """Count what a job says it did; one that says nothing of it counts nothing."""
     match outcome:
-        case Slot():
-            slots.labels(job, outcome.outcome).inc()
         case Sweep():
             breaches.inc(outcome.breaches)
             alarms.inc(outcome.alarms)
@@ -150,11 +154,11 @@ def observe(job: str, outcome: object) -> None:
         case Reported():
             for fate, name in _USAGE.items():
                 _delivered("usage", fate, getattr(outcome, name))
+        case Intake():
+            # A message that nobody understood may call itself anything.
+            intake.labels(outcome.kind if outcome.kind in WISHES else "other", outcome.outcome).inc()
         case _:
-            # What became of a wish says so itself; everything else counts nothing.
-            kind, became = getattr(outcome, "kind", None), getattr(outcome, "outcome", None)
-            if isinstance(kind, str) and isinstance(became, str):
-                intake.labels(kind, became).inc()
+            pass
 
 
 #: What each room calls the fates of what it hands over.

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from ticket_worker.beat_settings import BeatSettings
 from ticket_worker.billing_settings import BillingSettings, Seconds
 from ticket_worker.destinations import Place, read_places, secrets_of
 from ticket_worker.errors import SettingsError
@@ -32,7 +33,7 @@ Budget = Annotated[float, Field(ge=0.1, le=30)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Settings(BillingSettings, MailSettings, WatchSettings):
+class Settings(BeatSettings, BillingSettings, MailSettings, WatchSettings):
     """Everything that can be set. A description says what is expected, and stands in errors."""
 
     model_config = SettingsConfigDict(
