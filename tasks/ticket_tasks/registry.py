@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from celery import Celery
@@ -122,18 +122,23 @@ def schedule(every: Mapping[str, float] | None = None) -> dict[str, dict[str, An
     }
 
 
-def register(app: Celery, toolbox: Callable[[], Toolbox]) -> None:
+#: Is told each job's name and what it came to, after it came to it; None: it was somebody else's turn.
+Observer: TypeAlias = Callable[[str, object], None]
+
+
+def register(app: Celery, toolbox: Callable[[], Toolbox], observe: Observer = lambda _job, _outcome: None) -> None:
     """Make a task of every job. `toolbox` is called when a job runs, in the process it runs in."""
     for job in JOBS:
-        _register(app, job, toolbox)
+        _register(app, job, toolbox, observe)
 
 
-def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
+def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox], observe: Observer) -> None:
     def task(self: Task[..., Any], /, *args: object, **carried: object) -> None:
         if job.carries:
             outcome = carry(self, job.run, job.carries, toolbox, args, carried)
         else:
             outcome = _tick(job, toolbox, self.request)
+        observe(job.name, outcome)
         if job.nudges and outcome is not None and outcome.found:
             _nudge(app, job.nudges)
 

@@ -14,6 +14,7 @@ from ticket_worker.broker import broker_problem
 from ticket_worker.lifecycle import Workshop, connect_signals
 from ticket_worker.settings import Settings, read_settings
 from ticket_worker.ticker import Ticker
+from ticket_worker.watching import watch
 
 
 def create_app(settings: Settings) -> Celery:
@@ -21,8 +22,8 @@ def create_app(settings: Settings) -> Celery:
     app = Celery("tickets", broker=settings.broker, set_as_current=False)
     app.conf.update(**celery_settings(settings), **(_redbeat(settings) if settings.beat == "redbeat" else {}))
     workshop = Workshop(settings)
-    registry.register(app, workshop.toolbox)
     connect_signals(workshop)
+    registry.register(app, workshop.toolbox, watch(app, settings))
     return app
 
 
