@@ -19,6 +19,7 @@ RECONCILE_USAGE: Final = "tickets.reconcile_usage"
 SYNC_SUBSCRIPTIONS: Final = "tickets.sync_subscriptions"
 MAKE_REPORTS: Final = "tickets.make_reports"
 SEND_REPORTS: Final = "tickets.send_reports"
+PRUNE: Final = "tickets.prune"
 
 #: Work that must be on time and touches nothing but the database.
 CLOCK: Final = "clock"

@@ -1,4 +1,4 @@
-"""What a fleet was asked, what it could not understand, which ticks it has done; and by what retention finds its way."""
+"""What a fleet was asked, what it could not understand, which ticks it has done; and what of all that is old."""
 
 from __future__ import annotations
 
