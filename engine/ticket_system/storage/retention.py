@@ -1,9 +1,9 @@
 """What may be forgotten: each kind by its own index, the oldest first, a batch at a time.
 
 Rows are read, marked and deleted, and nothing else: whoever prunes needs no right to change tables, or to clean them.
-What becomes free is left to the database. Autovacuum takes the dead rows away once a fifth of a table is dead, or fewer where a
-table says so, and the room is used for new rows; a file grows no further, but shrinks only where its end is empty.
-SQLite puts free pages on a list, and uses them first.
+What becomes free is left to the database. Autovacuum takes the dead rows away once they are a fifth of a table, and
+their room is used for new ones: a file grows no further, but shrinks only where its end is empty. SQLite puts free
+pages on a list, and uses them first.
 
 Several may prune at once: each takes rows that nobody else holds. One that is killed has done whole batches, and the
 next goes on from there.
@@ -53,7 +53,8 @@ def forget(connection: sa.Connection, shelf: Shelf, before: datetime, now: datet
     chosen = _chosen(shelf).limit(limit).with_for_update(skip_locked=True, of=shelf.table)
     if shelf.together is None:
         # As a CTE: PostgreSQL may run a sub-select with a limit again for each row, and then there is no limit.
-        some = chosen.cte("some")
+        # SQLite runs it once, and counts no rows of a statement that begins with one.
+        some = chosen.subquery("some") if connection.dialect.name == "sqlite" else chosen.cte("some")
         gone = sa.delete(shelf.table).where(_key(shelf.table).in_(sa.select(*some.c)))
         number = connection.execute(gone, given).rowcount
         return Batch(number, number)
