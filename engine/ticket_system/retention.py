@@ -116,16 +116,17 @@ def prune(
         at = now or moment(connection)
     for name, before in _until(keep or Keep(), at):
         shelf, more = retention.SHELVES[name], True
+        since = shelf.start
         while more:
             if ends is not None and time.monotonic() >= ends:
                 pruned.drained = more = False
                 break
             with database.write() as connection:
-                batch = retention.forget(connection, shelf, before, at, batch_size)
+                batch = retention.forget(connection, shelf, before, at, since, batch_size)
             if batch.gone:
                 pruned.gone[name] = pruned.gone.get(name, 0) + batch.gone
             # A batch that is not full was the last; one of which nothing went was changed by somebody else meanwhile.
-            more = batch.found >= max(1, batch_size // shelf.weight) and batch.gone > 0
+            more, since = batch.found >= shelf.full(batch_size) and batch.gone > 0, batch.until
             if progress:
                 progress(pruned.found)
         if not pruned.drained:

@@ -131,7 +131,7 @@ def main() -> None:
             print(f"{name}: {pruned.gone}, {pruned.seconds:.1f} s, {rate:,.0f} a second")
         with database.write() as connection:
             given = {"number": number, "old": now - 500 * DAY}
-            connection.execute(sa.text(_OLD.split(";")[0]), given)
+            connection.execute(sa.text(_OLD.split(";", maxsplit=1)[0]), given)
         thread.start()
         prune(database, budget_seconds=None)
         done.set()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -22,14 +22,18 @@ from ticket_system.storage import retention_parts as parts
 from ticket_system.storage.billing_tables import stripe_events, usage_batches, usage_facts
 from ticket_system.storage.fleet_tables import job_runs, parked, wishes
 from ticket_system.storage.report_tables import report_runs
-from ticket_system.storage.tables import audit_runs, named, one_of, outbox, tickets
+from ticket_system.storage.tables import Instant, audit_runs, named, one_of, outbox, tickets
+
+#: Before everything.
+START = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Batch(NamedTuple):
-    """How many there were to look at, and how many of them are forgotten now."""
+    """How many there were to look at, how many of them are forgotten now, and where the next batch continues."""
 
     found: int
     gone: int
+    until: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,21 +49,37 @@ class Shelf:
     #: So many of it are a batch where a thousand single rows are one: each takes others along.
     weight: int = 1
 
+    @property
+    def start(self) -> Any:
+        """Where a run begins."""
+        return START if isinstance(self.order.type, Instant) else 0
 
-def forget(connection: sa.Connection, shelf: Shelf, before: datetime, now: datetime, limit: int) -> Batch:
-    """Forget the oldest of a kind, about as many as `limit` rows; what somebody else holds is left alone."""
-    given = {"before": before, "now": now}
-    limit = max(1, limit // shelf.weight)
-    chosen = _chosen(shelf).limit(limit).with_for_update(skip_locked=True, of=shelf.table)
+    def full(self, limit: int) -> int:
+        """How many are a batch where so many single rows are one."""
+        return max(1, limit // self.weight)
+
+
+def forget(connection: sa.Connection, shelf: Shelf, before: datetime, now: datetime, since: Any, limit: int) -> Batch:
+    """Forget the oldest of a kind, from where the batch before ended, about as many as `limit` single rows.
+
+    What somebody else holds is left alone, and left to the next run. The lower bound keeps a batch from walking the
+    index entries that the batches before it left dead: while any old snapshot is held they cannot be removed.
+    """
+    given = {"before": before, "now": now, "since": since}
+    chosen = _chosen(shelf, sa.bindparam("since", type_=shelf.order.type)).limit(shelf.full(limit))
+    chosen = chosen.with_for_update(skip_locked=True, of=shelf.table)
     if shelf.together is None:
         # As a CTE: PostgreSQL may run a sub-select with a limit again for each row, and then there is no limit.
         # SQLite runs it once, and counts no rows of a statement that begins with one.
         some = chosen.subquery("some") if connection.dialect.name == "sqlite" else chosen.cte("some")
-        gone = sa.delete(shelf.table).where(_key(shelf.table).in_(sa.select(*some.c)))
-        number = connection.execute(gone, given).rowcount
-        return Batch(number, number)
-    keys = list(connection.scalars(chosen, given))
-    return Batch(len(keys), shelf.together(connection, keys, given) if keys else 0)
+        gone = sa.delete(shelf.table).where(_key(shelf.table).in_(sa.select(*some.c))).returning(shelf.order)
+        reached = list(connection.scalars(gone, given))
+        return Batch(len(reached), len(reached), max(reached, default=since))
+    rows = connection.execute(chosen.add_columns(shelf.order), given).all()
+    if not rows:
+        return Batch(0, 0, since)
+    number = shelf.together(connection, [row[0] for row in rows], given)
+    return Batch(len(rows), number, max(row[-1] for row in rows))
 
 
 def count(connection: sa.Connection, shelf: Shelf, before: datetime) -> int:
@@ -68,8 +88,9 @@ def count(connection: sa.Connection, shelf: Shelf, before: datetime) -> int:
     return int(connection.execute(query, {"before": before}).scalar_one())
 
 
-def _chosen(shelf: Shelf) -> sa.Select[Any]:
-    return sa.select(*shelf.table.primary_key.columns).where(*shelf.may_go).order_by(shelf.order)
+def _chosen(shelf: Shelf, since: sa.ColumnElement[Any] | None = None) -> sa.Select[Any]:
+    chosen = sa.select(*shelf.table.primary_key.columns).where(*shelf.may_go).order_by(shelf.order)
+    return chosen if since is None else chosen.where(shelf.order >= since)
 
 
 def _key(table: sa.Table) -> Any:
