@@ -30,6 +30,7 @@ ACKNOWLEDGE_TICKET: Final = "tickets.acknowledge_ticket"
 REPORT: Final = "tickets.report"
 #: A worker's own: what it could not understand goes where it is kept.
 PARK_MESSAGE: Final = "tickets.park_message"
+PRUNE: Final = "tickets.prune"
 
 #: Work that must be on time and touches nothing but the database.
 CLOCK: Final = "clock"

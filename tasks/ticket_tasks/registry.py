@@ -25,7 +25,7 @@ from ticket_tasks.reports import make_reports, send_reports
 from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
 from ticket_tasks.turns import in_turn, life_of, slot_in
-from ticket_tasks.upkeep import audit_clocks
+from ticket_tasks.upkeep import audit_clocks, prune
 from ticket_tasks.usage import reconcile_usage, report_usage
 
 log = structlog.stdlib.get_logger(__name__)
@@ -92,6 +92,7 @@ JOBS = (
         nudges=(names.SEND_REPORTS,),
     ),
     Job(send_reports, names.SEND_REPORTS, names.REPORTS, soft_limit=180, hard_limit=240, every=60),
+    Job(prune, names.PRUNE, names.REPORTS, soft_limit=120, hard_limit=180, every=3600),
 )
 
 BY_NAME: Mapping[str, Job] = {job.name: job for job in JOBS}
