@@ -7,12 +7,14 @@ from typing import Any
 from celery import Celery
 
 from ticket_tasks import names, registry
+from ticket_worker.guard import guard_channels
 from ticket_worker.lifecycle import Workshop, connect_signals
 from ticket_worker.settings import Settings, read_settings
 
 
 def create_app(settings: Settings) -> Celery:
     """Return a Celery application with every job registered; nothing is connected before it is used."""
+    guard_channels()
     app = Celery("tickets", broker=settings.broker, set_as_current=False)
     app.conf.update(**celery_settings(settings))
     workshop = Workshop(settings)
