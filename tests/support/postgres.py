@@ -71,7 +71,7 @@ class Postgres:
         """Make its files."""
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
         options += [f"--set={setting}={value}" for setting, value in settings.items()]
-        command = [self._programs / "initdb", "-D", self._data, *options]
+        command: list[str | Path] = [self._programs / "initdb", "-D", self._data, *options]
         with (
             self._log.open("wb") as output,
             running(command, cwd=self.folder, log=output, account=self._account) as init,
@@ -93,10 +93,16 @@ class Postgres:
         )
         _wait_until_ready(self._server, self.folder, self._log)
 
+    @property
+    def process(self) -> psutil.Process:
+        """The server's first process."""
+        assert self._server is not None
+        return psutil.Process(self._server.pid)
+
     def kill(self) -> None:
         """Have it gone in the middle of whatever it does, with everything it started."""
         assert self._server is not None
-        main = psutil.Process(self._server.pid)
+        main = self.process
         # First, or it would start them again.
         main.suspend()
         children = main.children(recursive=True)

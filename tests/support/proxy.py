@@ -1,6 +1,7 @@
 """A wire between two programs that a test can have go dead: bytes are swallowed, and nobody hangs up."""
 
-import asyncio
+import selectors
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,91 +18,100 @@ class Wire:
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
-        self.host, self.port = "127.0.0.1", 0
-        #: How many connections were ever made.
-        self.connections = 0
-        self._dead: set[asyncio.Task[None]] = set()
-        self._is_cut = False
-        self._loop = asyncio.new_event_loop()
-        self._open: set[asyncio.Task[None]] = set()
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.host, self.port = self._door.getsockname()
+        self._selector = selectors.DefaultSelector()
+        #: Each end that is open, and the other end; None where it leads nowhere any more.
+        self._ends: dict[socket.socket, socket.socket | None] = {}
+        self._is_cut = self._is_over = False
 
     def cut(self) -> None:
         """From now on every connection is silent, new ones too; nobody is told."""
         self._is_cut = True
 
     def mend(self) -> None:
-        """New connections work again; those that were silent once stay so, like those of a server that is gone."""
-        self._loop.call_soon_threadsafe(self._bury)
-
-    def _bury(self) -> None:
-        self._dead |= self._open
+        """New connections work; those that were made before stay silent, like those of a server that is gone."""
+        for end in list(self._ends):
+            self._ends[end] = None
         self._is_cut = False
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
+    def stop(self) -> None:
+        """Hang up."""
+        self._is_over = True
+
+    def run(self) -> None:
+        """Carry, until told to stop."""
+        self._selector.register(self._door, selectors.EVENT_READ)
+        while not self._is_over:
+            for key, _ in self._selector.select(0.05):
+                if key.fileobj is self._door:
+                    self._connect(self._door.accept()[0])
+                elif isinstance(key.fileobj, socket.socket) and key.fileobj in self._ends:
+                    self._carry(key.fileobj)
+        for end in list(self._ends):
+            self._close(end)
+        self._selector.close()
+        self._door.close()
+
+    def _connect(self, near: socket.socket) -> None:
+        far = None
+        if not self._is_cut:
+            try:
+                far = self._reach()
+            except OSError:
+                near.close()
+                return
+        for end, other in ((near, far), (far, near)):
+            if end is not None:
+                end.settimeout(5)
+                self._ends[end] = other
+                self._selector.register(end, selectors.EVENT_READ)
+
+    def _reach(self) -> socket.socket:
+        if not isinstance(self.upstream, Path):
+            return socket.create_connection(self.upstream)
+        far = socket.socket(socket.AF_UNIX)
         try:
-            while self._is_cut and task not in self._dead:
-                await asyncio.sleep(0.05)
-            if task in self._dead:
-                await asyncio.Event().wait()
-            if isinstance(self.upstream, Path):
-                far_reader, far_writer = await asyncio.open_unix_connection(str(self.upstream))
-            else:
-                far_reader, far_writer = await asyncio.open_connection(*self.upstream)
-            with suppress(OSError):
-                await asyncio.gather(
-                    self._carry(task, reader, far_writer),
-                    self._carry(task, far_reader, writer),
-                )
-            far_writer.close()
+            far.connect(str(self.upstream))
         except OSError:
-            pass
-        finally:
-            self._open.discard(task)
-            self._dead.discard(task)
-            writer.close()
+            far.close()
+            raise
+        return far
 
-    async def _carry(
-        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        while data := await reader.read(65536):
-            if self._is_cut or task in self._dead:
-                self._dead.add(task)
-                continue
-            writer.write(data)
-            await writer.drain()
-        if task not in self._dead:
-            writer.close()
+    def _carry(self, end: socket.socket) -> None:
+        try:
+            data = end.recv(65536)
+        except OSError:
+            data = b""
+        other = self._ends[end]
+        if not data:
+            self._close(end)
+            if other is not None and not self._is_cut:
+                self._close(other)
+        elif self._is_cut:
+            self._ends[end] = None
+        elif other is not None:
+            with suppress(OSError):
+                other.sendall(data)
 
-    async def _listen(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._serve, self.host, 0)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
-
-    async def _hang_up(self, server: asyncio.Server) -> None:
-        server.close()
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+    def _close(self, end: socket.socket) -> None:
+        if end in self._ends:
+            del self._ends[end]
+            self._selector.unregister(end)
+            end.close()
 
 
 @contextmanager
 def running_wire(upstream: Upstream) -> Iterator[Wire]:
     """A wire to a server, whole to begin with."""
     wire = Wire(upstream)
-    thread = threading.Thread(target=wire._loop.run_forever, daemon=True)
+    thread = threading.Thread(target=wire.run, daemon=True)
     thread.start()
-    server = asyncio.run_coroutine_threadsafe(wire._listen(), wire._loop).result(10)
     try:
         yield wire
     finally:
-        asyncio.run_coroutine_threadsafe(wire._hang_up(server), wire._loop).result(10)
-        wire._loop.call_soon_threadsafe(wire._loop.stop)
+        wire.stop()
         thread.join(10)
-        wire._loop.close()
 
 
 @contextmanager

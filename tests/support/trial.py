@@ -17,7 +17,7 @@ from celery.app.task import Task
 
 from ticket_tasks import names, registry
 from ticket_worker import app as application
-from ticket_worker import processes
+from ticket_worker import guard, processes
 from ticket_worker.logging import configure_logging
 from ticket_worker.settings import Settings, read_settings
 
@@ -29,13 +29,16 @@ def main() -> int:
     settings = read_settings()
     configure_logging(settings.log_level, settings.log_format)
     limits: dict[str, list[int]] = json.loads(os.environ.get("TRIAL_LIMITS", "{}"))
-    registry.JOBS = tuple(
+    jobs = tuple(
         replace(job, soft_limit=limits[job.name][0], hard_limit=limits[job.name][1]) if job.name in limits else job
         for job in registry.JOBS
     )
-    if os.environ.get("TRIAL_UNGUARDED"):
-        application.guard_channels = lambda: False
-    processes.create_app = create_app
+    for module, name, value in (
+        (registry, "JOBS", jobs),
+        (processes, "create_app", create_app),
+        (guard, "AFFECTED", set() if os.environ.get("TRIAL_UNGUARDED") else guard.AFFECTED),
+    ):
+        setattr(module, name, value)
     return processes.run_worker(settings, sys.argv[1].split(","), 2)
 
 

@@ -29,9 +29,7 @@ class Valkey:
         self.url = f"redis://:{password}@127.0.0.1:{self.port}/0"
         keeping = "appendonly yes\nappendfsync always\n" if keeps else "appendonly no\n"
         # By standard input: a command line, and a password in it, is shown to everyone on the machine.
-        self._settings = (
-            f'bind 127.0.0.1\nport {self.port}\nrequirepass {password}\ndir {folder}\nsave ""\n{keeping}'
-        )
+        self._settings = f'bind 127.0.0.1\nport {self.port}\nrequirepass {password}\ndir {folder}\nsave ""\n{keeping}'
         self._stack = ExitStack()
         self._server: subprocess.Popen[bytes] | None = None
 

@@ -12,7 +12,7 @@ from ticket_worker.guard import AFFECTED, guard_channels
 class Unguarded(Channel):
     """A channel of its own, which no application of this run has touched."""
 
-    _connparams = getattr(Channel._connparams, "unguarded", Channel._connparams)
+    _connparams = getattr(Channel._connparams, "unguarded", Channel._connparams)  # type: ignore[attr-defined] # no stubs
 
 
 class Guarded(Unguarded):
@@ -30,7 +30,7 @@ def closed() -> Any:
 
 
 def channel_of(kind: type[Any], connection: Any) -> Any:
-    channel = kind.__new__(kind)
+    channel: Any = object.__new__(kind)
     channel.connection = connection
     channel.closed = True
     return channel
@@ -63,7 +63,8 @@ def test_a_guarded_channel_says_that_the_connection_was_lost(closed: Any, is_gon
 def test_a_guarded_channel_with_a_connection_works_as_before(redis_url: str) -> None:
     guard_channels(Guarded, version="5.7.0")
     with Connection(redis_url) as connection:
-        plain, guarded = connection.channel(), channel_of(Guarded, connection.transport)
+        plain: Any = connection.channel()
+        guarded = channel_of(Guarded, connection.transport)
         assert guarded._connparams().keys() == plain._connparams().keys()
 
 
