@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.app.task import Task
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
 from ticket_system.errors import StorageUnavailable
@@ -33,8 +34,8 @@ class Job:
     run: Callable[..., Any]
     name: str
     queue: str
-    #: Seconds until the job is asked to stop, and until its process is killed. Both lie well under the broker's
-    #: visibility timeout, or a second copy would start while the first still runs.
+    #: Seconds until the job is asked to stop, and until its process is killed. The longest decides how long the message
+    #: of a killed worker lies idle, see VISIBILITY_SECONDS.
     soft_limit: int
     hard_limit: int
     #: Seconds between two ticks unless the settings say otherwise; None: not on the schedule.
@@ -65,8 +66,8 @@ JOBS = (
         make_reports,
         names.MAKE_REPORTS,
         names.REPORTS,
-        soft_limit=240,
-        hard_limit=300,
+        soft_limit=180,
+        hard_limit=240,
         every=60,
         nudges=(names.SEND_REPORTS,),
     ),
@@ -74,6 +75,10 @@ JOBS = (
 )
 
 BY_NAME: Mapping[str, Job] = {job.name: job for job in JOBS}
+
+#: How long the broker leaves a message to a worker before it hands it to another one. Longer than any job may run, or a
+#: second copy would start while the first still runs; the rest is for clocks of two machines that differ.
+VISIBILITY_SECONDS = max(job.hard_limit for job in JOBS) + 30
 
 #: A tick older than this is dropped: after an outage one fresh tick does the work of all the missed ones. Not shorter,
 #: however often a job ticks: expiry compares the clocks of two machines, and one some seconds fast would drop all.
@@ -112,14 +117,12 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
     def task(self: Task[..., Any], /, **carried: object) -> None:
         try:
             outcome = job.run(toolbox(), **carried)
-        except StorageUnavailable as error:
+        except (StorageUnavailable, SoftTimeLimitExceeded) as error:
             if not job.carries:
                 # The next tick is the retry.
-                log.warning("job.skipped", error=str(error))
+                log.warning("job.skipped", error=_reason(job, error))
                 raise
-            wait = _wait_seconds(self.request.retries)
-            log.warning("job.postponed", error=str(error), wait_seconds=round(wait, 1))
-            raise self.retry(exc=error, countdown=wait, max_retries=_FOREVER) from error
+            raise _postponed(self, error, _reason(job, error)) from error
         if job.nudges and outcome.found:
             _nudge(app, job.nudges)
 
@@ -133,9 +136,27 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
         # Counts repeats after a killed process, not after bad weather, which may last as long as it likes.
         max_retries=3 if job.carries else 0,
         retry_on_worker_lost=job.carries,
+        # A tick that always takes too long would come back without end. What carries something is the only copy, and
+        # comes back until it gets through.
+        acks_on_timeout=not job.carries,
         # Logged as a fact, without a traceback.
-        throws=(StorageUnavailable,),
+        throws=(StorageUnavailable, SoftTimeLimitExceeded),
     )(task)
+
+
+def _postponed(task: Task[..., Any], error: Exception, reason: str) -> Exception:
+    """Enqueue a copy of the message for later, and return what tells Celery so."""
+    wait = _wait_seconds(task.request.retries)
+    log.warning("job.postponed", error=reason, wait_seconds=round(wait, 1))
+    try:
+        return task.retry(exc=error, countdown=wait, max_retries=_FOREVER, throw=False)
+    except Reject as rejected:
+        # The broker is away as well. Celery would drop the message, which is the only copy.
+        return Reject(str(rejected), requeue=True)
+
+
+def _reason(job: Job, error: Exception) -> str:
+    return f"it took longer than {job.soft_limit} s" if isinstance(error, SoftTimeLimitExceeded) else str(error)
 
 
 def _nudge(app: Celery, jobs: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from ticket_worker.billing_settings import BillingSettings, Seconds
 from ticket_worker.destinations import Place, read_places, secrets_of
 from ticket_worker.errors import SettingsError
 from ticket_worker.mail_settings import MailSettings
+from ticket_worker.process_settings import ProcessSettings
 
 PREFIX = "TICKETS_"
 FILE_SUFFIX = "_FILE"
@@ -31,7 +32,7 @@ Budget = Annotated[float, Field(ge=0.1, le=30)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Settings(BillingSettings, MailSettings):
+class Settings(BillingSettings, MailSettings, ProcessSettings):
     """Everything that can be set. A description says what is expected, and stands in errors."""
 
     model_config = SettingsConfigDict(
