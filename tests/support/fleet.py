@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import psutil
+import psycopg
 
 from tests.support.processes import running
+from ticket_system.storage.database import Database
 
 
 class Fleet:
@@ -85,6 +88,18 @@ def wait_until(
         assert time.monotonic() - began < seconds, otherwise
         time.sleep(0.05)
     return time.monotonic() - began
+
+
+def rows(database: Database, query: str) -> list[tuple[Any, ...]]:
+    """What a query finds, asked by a connection of its own."""
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def count(database: Database, query: str) -> int:
+    """One number."""
+    return int(rows(database, query)[0][0])
 
 
 def children(process: Popen[bytes]) -> set[int]:

@@ -23,6 +23,7 @@ from ticket_worker.settings import Settings, read_settings
 
 LAST = "trial.last"
 COME_AGAIN = "trial.come_again"
+GROW = "trial.grow"
 
 
 def main() -> int:
@@ -36,6 +37,7 @@ def main() -> int:
     for module, name, value in (
         (registry, "JOBS", jobs),
         (processes, "create_app", create_app),
+        (registry, "VISIBILITY_SECONDS", int(os.environ.get("TRIAL_VISIBILITY", registry.VISIBILITY_SECONDS))),
         (guard, "AFFECTED", set() if os.environ.get("TRIAL_UNGUARDED") else guard.AFFECTED),
     ):
         setattr(module, name, value)
@@ -60,7 +62,12 @@ def create_app(settings: Settings) -> Celery:
         write("begun", mark)
         raise self.retry(countdown=seconds)
 
+    def grow(megabytes: int, mark: str) -> None:
+        write(f"done {os.getpid()}", mark)
+        bytearray(b"x") * (megabytes * 2**20)
+
     app.task(name=LAST, shared=False)(last)
+    app.task(name=GROW, shared=False)(grow)
     app.task(name=COME_AGAIN, shared=False, bind=True)(come_again)
     return app
 
