@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -14,6 +16,7 @@ from tests.support.fleet import Fleet, a_fleet, children, count, rows, wait_unti
 from tests.support.smtp import PostOffice, Reply
 from tests.support.trial import COME_AGAIN, GROW, LAST, held, send, waiting
 from ticket_system import TicketSystem, monitor
+from ticket_system.sla.books import PolicyBook
 from ticket_system.storage.database import Database
 from ticket_tasks import TicketClient, names
 
@@ -195,3 +198,58 @@ def tick(redis_url: str, name: str) -> None:
 def assert_once(post_office: PostOffice, *, at_most: int) -> None:
     sent = [letter.message["Message-ID"] for letter in post_office.delivered]
     assert len(sent) == len(set(sent)) <= at_most
+
+
+# --- left alone ------------------------------------------------------------------------------------------------------
+
+
+def test_a_day_without_a_fleet_is_caught_up_without_a_storm(
+    fleet: Fleet, database: Database, redis_url: str, post_office: PostOffice
+) -> None:
+    """Breaches are found at their true moments; the letters are few; nothing is done again for every missed tick."""
+    late, stale_ticks, storm_cap = 2000, 3000, 20
+    with TicketSystem(database.url.render_as_string(hide_password=False)) as system:
+        system.put_in_force(PolicyBook(storm_cap=storm_cap))
+        # What the fleet found before it went down, and did not get round to tell.
+        system.create_tickets([a_ticket_due_in(-DAY - 60, priority=2) for _ in range(100)])
+        monitor.scan_breaches(system.database, policy=system.policy)
+        backlog = count(database, "SELECT count(*) FROM outbox")
+        system.create_tickets([a_ticket_due_in(-DAY * number / late, priority=2) for number in range(1, late + 1)])
+    with TicketClient(redis_url) as client:
+        for _ in range(stale_ticks):
+            client.tick(names.SCAN_BREACHES, names.CLOCK, expires_seconds=0.001)
+    worker = fleet.start("worker", "--queues", "clock,desk", TICKETS_LOG_LEVEL="debug")
+    fleet.wait_ready()
+    began = time.monotonic()
+    fleet.start("beat")
+    memory: list[int] = []
+    connections: list[int] = []
+
+    def is_told() -> bool:
+        memory.append(max(psutil.Process(pid).memory_info().rss for pid in children(worker)) // 2**20)
+        connections.append(count(database, CONNECTIONS))
+        print(count(database, BREACHED), rows(database, STATES), memory[-1], connections[-1], waiting(redis_url, "clock"))
+        return count(database, BREACHED) == late + 100 and count(database, UNTOLD) == 0
+
+    told_after = wait_until(is_told, seconds=30)
+    wait_until(lambda: waiting(redis_url, names.CLOCK) < 5, seconds=90)
+    drained_after = time.monotonic() - began
+    scans = fleet.said.count('"breaches.scanned"')
+    assert count(database, "SELECT count(*) FROM clocks WHERE breached_at <> due_at") == 0
+    assert count(database, "SELECT count(*) FROM events WHERE kind = 'breached'") == late + 100
+    assert_once(post_office, at_most=3 * storm_cap)
+    assert scans <= drained_after * 1.5 + 5, "ticks of the past were done again"
+    assert max(connections) <= 10
+    print(
+        f"{late:,} breaches of a day, {backlog} letters of before: all found and told {told_after:.1f} s after the start, "
+        f"in {len(post_office.delivered)} letters; {stale_ticks:,} stale ticks gone after {drained_after:.1f} s, "
+        f"{scans} scans; at most {max(memory)} MB (first {memory[0]}) and {max(connections)} connections"
+    )
+
+
+DAY = 86_400.0
+BREACHED = "SELECT count(*) FROM clocks WHERE state = 'breached'"
+UNTOLD = "SELECT count(*) FROM outbox WHERE state NOT IN ('sent', 'bundled')"
+CONNECTIONS = """
+SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ticket_system' AND datname = current_database()
+"""
