@@ -16,6 +16,7 @@ from ticket_system.commands import (
     desk,
     digest,
     figures,
+    parked,
     policy,
     recipients,
     simulation,
@@ -80,6 +81,7 @@ policy.policy.command()(simulation.simulate)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(upkeep.db, name="db")
 app.add_typer(upkeep.deliveries, name="outbox")
+app.add_typer(parked.parked, name="parked")
 app.add_typer(usage.usage, name="usage")
 app.add_typer(billing.billing, name="billing")
 app.add_typer(recipients.organisations, name="organisations")

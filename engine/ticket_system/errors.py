@@ -2,6 +2,7 @@
 
 TicketSystemError
 ├── InvalidTicket (ValueError)              a field makes no sense
+│   ├── DuplicateComment                    likewise, for a comment
 │   └── DuplicateTicket                     the id is taken; nothing was overwritten
 ├── InvalidTransition (ValueError)          the status flow has no such move
 ├── PolicyError (ValueError)                a promise that cannot be kept, or read
@@ -9,6 +10,7 @@ TicketSystemError
 ├── TicketNotFound (LookupError, ValueError)
 ├── BillingError (ValueError)               an account, or a delivery of usage, does not allow this
 ├── ReportError (ValueError)                a report, or whoever gets it, does not allow this
+├── ParkingError (ValueError)               a parked message does not allow this
 ├── ImportFailed (ValueError)               the file as a whole cannot be read
 └── StorageError
     ├── SchemaOutdated                      upgrade the database, or the program
@@ -48,6 +50,14 @@ class DuplicateTicket(InvalidTicket):
         self.ticket_id = ticket_id
 
 
+class DuplicateComment(InvalidTicket):
+    """A comment with this id is stored already; nothing was overwritten."""
+
+    def __init__(self, comment_id: str) -> None:
+        super().__init__(f"a comment with the id {comment_id!r} exists already")
+        self.comment_id = comment_id
+
+
 class InvalidTransition(TicketSystemError, ValueError):
     """The status flow has no such move; carries both ends and what would be allowed."""
 
@@ -84,6 +94,10 @@ class BillingError(TicketSystemError, ValueError):
 
 class ReportError(TicketSystemError, ValueError):
     """What was asked of a report, or of whoever gets it, cannot be done; the message says why, and what can."""
+
+
+class ParkingError(TicketSystemError, ValueError):
+    """What was asked of a parked message cannot be done; the message says why, and what can."""
 
 
 class ImportFailed(TicketSystemError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -16,8 +17,10 @@ from kombu.exceptions import OperationalError
 from ticket_system.errors import StorageUnavailable
 from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
-from ticket_tasks.intake import open_ticket
+from ticket_tasks.errors import TooEarly
+from ticket_tasks.intake import park, park_message, replay_parked, take_wish
 from ticket_tasks.outbox import deliver_outbox
+from ticket_tasks.payloads import WISHES
 from ticket_tasks.reports import make_reports, send_reports
 from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
@@ -25,6 +28,9 @@ from ticket_tasks.upkeep import audit_clocks
 from ticket_tasks.usage import reconcile_usage, report_usage
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+PAYLOAD = frozenset({"payload"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,9 @@ class Job:
     every: float | None = None
     #: Sent when a run found something, so that what follows does not wait for its own tick.
     nudges: tuple[str, ...] = ()
-    #: A tick is repeated by the next tick. A message that carries something is the only copy, and is tried again.
-    carries: bool = False
+    #: What its message carries. A tick carries nothing, and is repeated by the next one; a message that carries
+    #: something is the only copy, and is tried again.
+    carries: frozenset[str] = frozenset()
 
 
 JOBS = (
@@ -58,7 +65,19 @@ JOBS = (
     ),
     Job(deliver_outbox, names.DELIVER_OUTBOX, names.DESK, soft_limit=180, hard_limit=240, every=5),
     Job(audit_clocks, names.AUDIT_CLOCKS, names.DESK, soft_limit=60, hard_limit=90, every=600),
-    Job(open_ticket, names.OPEN_TICKET, names.DESK, soft_limit=30, hard_limit=60, carries=True),
+    Job(replay_parked, names.REPLAY_PARKED, names.DESK, soft_limit=60, hard_limit=90, every=30),
+    *(
+        Job(partial(take_wish, name=name), name, names.DESK, soft_limit=30, hard_limit=60, carries=PAYLOAD)
+        for name in WISHES
+    ),
+    Job(
+        park_message,
+        names.PARK_MESSAGE,
+        names.DESK,
+        soft_limit=30,
+        hard_limit=60,
+        carries=frozenset({"name", "body", "reason"}),
+    ),
     Job(report_usage, names.REPORT_USAGE, names.MONEY, soft_limit=120, hard_limit=180, every=30),
     Job(reconcile_usage, names.RECONCILE_USAGE, names.MONEY, soft_limit=120, hard_limit=180, every=300),
     Job(sync_subscriptions, names.SYNC_SUBSCRIPTIONS, names.MONEY, soft_limit=120, hard_limit=180, every=30),
@@ -86,6 +105,9 @@ TICK_EXPIRES_SECONDS = 10
 
 _LONGEST_WAIT_SECONDS = 60
 _FOREVER = 10**9
+#: So often a message is tried that fails by itself; and one that is about something not there yet, about a minute long.
+_TRIES = 3
+_EARLY_TRIES = 6
 
 
 def routes() -> dict[str, dict[str, str]]:
@@ -114,19 +136,13 @@ def register(app: Celery, toolbox: Callable[[], Toolbox]) -> None:
 
 
 def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
-    def task(self: Task[..., Any], /, **carried: object) -> None:
-        try:
-            outcome = job.run(toolbox(), **carried)
-        except (StorageUnavailable, SoftTimeLimitExceeded) as error:
-            if not job.carries:
-                # The next tick is the retry.
-                log.warning("job.skipped", error=_reason(job, error))
-                raise
-            raise _postponed(self, error, _reason(job, error)) from error
+    def task(self: Task[..., Any], /, *args: object, **carried: object) -> None:
+        run = _carry if job.carries else _tick
+        outcome = run(self, job, toolbox, args, carried)
         if job.nudges and outcome.found:
             _nudge(app, job.nudges)
 
-    task.__doc__ = job.run.__doc__
+    task.__doc__ = (job.run.func if isinstance(job.run, partial) else job.run).__doc__
     app.task(
         bind=True,
         name=job.name,
@@ -134,29 +150,81 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
         soft_time_limit=job.soft_limit,
         time_limit=job.hard_limit,
         # Counts repeats after a killed process, not after bad weather, which may last as long as it likes.
-        max_retries=3 if job.carries else 0,
-        retry_on_worker_lost=job.carries,
+        max_retries=_TRIES if job.carries else 0,
+        retry_on_worker_lost=bool(job.carries),
         # A tick that always takes too long would come back without end. What carries something is the only copy, and
         # comes back until it gets through.
         acks_on_timeout=not job.carries,
         # Logged as a fact, without a traceback.
-        throws=(StorageUnavailable, SoftTimeLimitExceeded),
+        throws=(StorageUnavailable, SoftTimeLimitExceeded, TooEarly),
     )(task)
 
 
-def _postponed(task: Task[..., Any], error: Exception, reason: str) -> Exception:
-    """Enqueue a copy of the message for later, and return what tells Celery so."""
-    wait = _wait_seconds(task.request.retries)
-    log.warning("job.postponed", error=reason, wait_seconds=round(wait, 1))
+def _tick(
+    _task: Task[..., Any], job: Job, toolbox: Callable[[], Toolbox], _args: object, carried: dict[str, Any]
+) -> Any:
+    """Run a job of the schedule."""
     try:
-        return task.retry(exc=error, countdown=wait, max_retries=_FOREVER, throw=False)
+        return job.run(toolbox(), **carried)
+    except (StorageUnavailable, SoftTimeLimitExceeded) as error:
+        # The next tick is the retry.
+        is_late = isinstance(error, SoftTimeLimitExceeded)
+        log.warning("job.skipped", error=f"it took longer than {job.soft_limit} s" if is_late else str(error))
+        raise
+
+
+def _carry(
+    task: Task[..., Any], job: Job, toolbox: Callable[[], Toolbox], args: tuple[object, ...], carried: dict[str, Any]
+) -> Any:
+    """Run a job whose message is the only copy: bad weather is waited for, what fails by itself ends up parked."""
+    tries = carried.pop("tries", 0)
+    tries = tries if isinstance(tries, int) else 0
+    try:
+        return _attempt(job, toolbox(), args, carried, tries)
+    except StorageUnavailable as error:
+        wait = _wait_seconds(task.request.retries)
+        log.warning("job.postponed", error=str(error), wait_seconds=round(wait, 1))
+        raise _again(task, error, carried, tries, wait) from error
+    except (_Later, SoftTimeLimitExceeded) as later:
+        raise _again(task, later, carried, tries + 1, _wait_seconds(tries)) from later
+
+
+def _attempt(job: Job, toolbox: Toolbox, args: tuple[object, ...], carried: dict[str, Any], tries: int) -> Any:
+    payload = carried.get("payload")
+    if args or carried.keys() - job.carries:
+        shape = {"args": list(args), "kwargs": carried}
+        return park(
+            toolbox, job.name, shape, f"expected the keywords {', '.join(sorted(job.carries))}, and nothing else"
+        )
+    try:
+        return job.run(toolbox, **carried)
+    except StorageUnavailable:
+        raise
+    except TooEarly as error:
+        if tries < _EARLY_TRIES:
+            log.info("job.early", error=str(error), tries=tries + 1)
+            raise _Later(str(error)) from error
+        return park(toolbox, job.name, payload, str(error))
+    except Exception as error:
+        # A bug, or a poison: it stops nothing of what lies behind it, and is not lost.
+        log.exception("job.failed", tries=tries + 1)
+        if tries + 1 < _TRIES:
+            raise _Later(type(error).__name__) from error
+        return park(toolbox, job.name, payload, f"it failed {_TRIES} times: {type(error).__name__}")
+
+
+class _Later(Exception):
+    """The same message is to be tried again."""
+
+
+def _again(task: Task[..., Any], error: Exception, carried: dict[str, Any], tries: int, wait: float) -> Exception:
+    """Put a message back for later; returns what a task raises then."""
+    kwargs = {**carried, "tries": tries} if tries else carried
+    try:
+        return task.retry(exc=error, kwargs=kwargs, countdown=wait, max_retries=_FOREVER, throw=False)
     except Reject as rejected:
         # The broker is away as well. Celery would drop the message, which is the only copy.
         return Reject(str(rejected), requeue=True)
-
-
-def _reason(job: Job, error: Exception) -> str:
-    return f"it took longer than {job.soft_limit} s" if isinstance(error, SoftTimeLimitExceeded) else str(error)
 
 
 def _nudge(app: Celery, jobs: tuple[str, ...]) -> None:

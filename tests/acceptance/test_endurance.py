@@ -228,7 +228,9 @@ def test_a_day_without_a_fleet_is_caught_up_without_a_storm(
     def is_told() -> bool:
         memory.append(max(psutil.Process(pid).memory_info().rss for pid in children(worker)) // 2**20)
         connections.append(count(database, CONNECTIONS))
-        print(count(database, BREACHED), rows(database, STATES), memory[-1], connections[-1], waiting(redis_url, "clock"))
+        print(
+            count(database, BREACHED), rows(database, STATES), memory[-1], connections[-1], waiting(redis_url, "clock")
+        )
         return count(database, BREACHED) == late + 100 and count(database, UNTOLD) == 0
 
     told_after = wait_until(is_told, seconds=30)

@@ -43,6 +43,8 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": False,
         # … and so would one that always takes too long.
         "task_acks_on_timeout": True,
+        # A message that no job understands would be dropped, its content in the log; or end the worker.
+        "worker_consumer": "ticket_worker.strays:StrayConsumer",
         # A message fetched ahead waits behind a long job while other workers are idle.
         "worker_prefetch_multiplier": 1,
         # Killed whenever the broker blinks, a delivery would leave letters of which nobody knows whether they went out.

@@ -14,6 +14,7 @@ from celery.app.task import Task
 from ticket_system import TicketSystem
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
+from ticket_tasks.answers import Answers
 from ticket_tasks.toolbox import Mailer, Notifier, Stationery, Toolbox
 from ticket_worker import notify
 from ticket_worker.billing import connect
@@ -35,11 +36,13 @@ class Workshop:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._toolbox: Toolbox | None = None
+        self._answers: Answers | None = None
 
     def toolbox(self) -> Toolbox:
         """Return the toolbox; its connections belong to the process that asked first."""
         if self._toolbox is None:
-            self._toolbox = build_toolbox(self.settings)
+            self._answers = Answers(self.settings.broker, client_name="ticket-worker")
+            self._toolbox = replace(build_toolbox(self.settings), answers=self._answers)
         return self._toolbox
 
     def close(self) -> None:
@@ -47,6 +50,9 @@ class Workshop:
         if self._toolbox is not None:
             self._toolbox.database.close()
             self._toolbox = None
+        if self._answers is not None:
+            self._answers.close()
+            self._answers = None
 
 
 def build_toolbox(settings: Settings) -> Toolbox:

@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="parked_pk"),
         sa.UniqueConstraint("fingerprint", name="parked_fingerprint_unique"),
     )
-    op.create_index("parked_waiting", "parked", ["id"], **where("state = 'waiting'"))
+    op.create_index("parked_open", "parked", ["state", "id"], **where("state IN ('waiting', 'due')"))
     op.create_table(
         "job_runs",
         sa.Column("job", sa.Text(), nullable=False),
