@@ -207,14 +207,14 @@ def test_a_day_without_a_fleet_is_caught_up_without_a_storm(
     fleet: Fleet, database: Database, redis_url: str, post_office: PostOffice
 ) -> None:
     """Breaches are found at their true moments; the letters are few; nothing is done again for every missed tick."""
-    late, stale_ticks, storm_cap = 2000, 3000, 20
+    late, stale_ticks, storm_cap = 2000, 500, 20
     with TicketSystem(database.url.render_as_string(hide_password=False)) as system:
         system.put_in_force(PolicyBook(storm_cap=storm_cap))
         # What the fleet found before it went down, and did not get round to tell.
-        system.create_tickets([a_ticket_due_in(-DAY - 60, priority=2) for _ in range(100)])
+        system.create_tickets([a_ticket_due_in(-DAY - 60) for _ in range(100)])
         monitor.scan_breaches(system.database, policy=system.policy)
         backlog = count(database, "SELECT count(*) FROM outbox")
-        system.create_tickets([a_ticket_due_in(-DAY * number / late, priority=2) for number in range(1, late + 1)])
+        system.create_tickets([a_ticket_due_in(-DAY * number / late) for number in range(1, late + 1)])
     with TicketClient(redis_url) as client:
         for _ in range(stale_ticks):
             client.tick(names.SCAN_BREACHES, names.CLOCK, expires_seconds=0.001)
@@ -228,12 +228,9 @@ def test_a_day_without_a_fleet_is_caught_up_without_a_storm(
     def is_told() -> bool:
         memory.append(max(psutil.Process(pid).memory_info().rss for pid in children(worker)) // 2**20)
         connections.append(count(database, CONNECTIONS))
-        print(
-            count(database, BREACHED), rows(database, STATES), memory[-1], connections[-1], waiting(redis_url, "clock")
-        )
         return count(database, BREACHED) == late + 100 and count(database, UNTOLD) == 0
 
-    told_after = wait_until(is_told, seconds=30)
+    told_after = wait_until(is_told, seconds=90)
     wait_until(lambda: waiting(redis_url, names.CLOCK) < 5, seconds=90)
     drained_after = time.monotonic() - began
     scans = fleet.said.count('"breaches.scanned"')
@@ -243,9 +240,9 @@ def test_a_day_without_a_fleet_is_caught_up_without_a_storm(
     assert scans <= drained_after * 1.5 + 5, "ticks of the past were done again"
     assert max(connections) <= 10
     print(
-        f"{late:,} breaches of a day, {backlog} letters of before: all found and told {told_after:.1f} s after the start, "
-        f"in {len(post_office.delivered)} letters; {stale_ticks:,} stale ticks gone after {drained_after:.1f} s, "
-        f"{scans} scans; at most {max(memory)} MB (first {memory[0]}) and {max(connections)} connections"
+        f"{late:,} breaches of a day and {backlog} letters of before: all told {told_after:.1f} s after the start "
+        f"in {len(post_office.delivered)} letters, by {scans} scans; {stale_ticks} stale ticks gone after "
+        f"{drained_after:.1f} s; {memory[0]} to {max(memory)} MB, at most {max(connections)} connections"
     )
 
 

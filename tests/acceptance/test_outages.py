@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -121,7 +122,7 @@ def test_a_database_that_is_killed_under_load_costs_no_worker_and_no_breach(
 ) -> None:
     """What was confirmed is kept, what was not is done again; nobody is started anew, and nobody is told twice."""
     tickets, wishes = 200, 40
-    settings = {
+    settings: dict[str, Any] = {
         "TICKETS_DATABASE_URL": server.url,
         "TICKETS_MAIL": "smtp",
         "TICKETS_MAIL_TO": "desk@example.org",
