@@ -105,6 +105,8 @@ TICK_EXPIRES_SECONDS = 10
 
 _LONGEST_WAIT_SECONDS = 60
 _FOREVER = 10**9
+#: For a moment of too little memory to pass; waits for its process are part of what VISIBILITY_SECONDS has to cover.
+_KILLED_WAIT_SECONDS = 10
 #: So often a message is tried that fails by itself; and one that is about something not there yet, about a minute long.
 _TRIES = 3
 _EARLY_TRIES = 6
@@ -149,9 +151,11 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
         shared=False,
         soft_time_limit=job.soft_limit,
         time_limit=job.hard_limit,
-        # Counts repeats after a killed process, not after bad weather, which may last as long as it likes.
-        max_retries=_TRIES if job.carries else 0,
+        # Celery repeats what a killed process held, and counts that together with our own repeats in bad weather, which
+        # may be many: it would drop the only copy. So it repeats without end, and we count.
+        max_retries=None if job.carries else 0,
         retry_on_worker_lost=bool(job.carries),
+        default_retry_delay=_KILLED_WAIT_SECONDS,
         # A tick that always takes too long would come back without end. What carries something is the only copy, and
         # comes back until it gets through.
         acks_on_timeout=not job.carries,
@@ -177,16 +181,21 @@ def _carry(
     task: Task[..., Any], job: Job, toolbox: Callable[[], Toolbox], args: tuple[object, ...], carried: dict[str, Any]
 ) -> Any:
     """Run a job whose message is the only copy: bad weather is waited for, what fails by itself ends up parked."""
-    tries = carried.pop("tries", 0)
-    tries = tries if isinstance(tries, int) else 0
+    tries, waits = (number if isinstance(number := carried.pop(name, 0), int) else 0 for name in ("tries", "waits"))
+    #: What repeated it besides was the end of its process.
+    kills = task.request.retries - tries - waits
     try:
+        if kills >= _TRIES:
+            held = carried.get("payload", carried)
+            return park(toolbox(), job.name, held, f"its process was killed {kills} times")
         return _attempt(job, toolbox(), args, carried, tries)
     except StorageUnavailable as error:
-        wait = _wait_seconds(task.request.retries)
+        wait = _wait_seconds(waits)
         log.warning("job.postponed", error=str(error), wait_seconds=round(wait, 1))
-        raise _again(task, error, carried, tries, wait) from error
+        raise _again(task, error, {**carried, "tries": tries, "waits": waits + 1}, wait) from error
     except (_Later, SoftTimeLimitExceeded) as later:
-        raise _again(task, later, carried, tries + 1, _wait_seconds(tries)) from later
+        wait = _wait_seconds(tries)
+        raise _again(task, later, {**carried, "tries": tries + 1, "waits": waits}, wait) from later
 
 
 def _attempt(job: Job, toolbox: Toolbox, args: tuple[object, ...], carried: dict[str, Any], tries: int) -> Any:
@@ -217,11 +226,10 @@ class _Later(Exception):
     """The same message is to be tried again."""
 
 
-def _again(task: Task[..., Any], error: Exception, carried: dict[str, Any], tries: int, wait: float) -> Exception:
+def _again(task: Task[..., Any], error: Exception, carried: dict[str, Any], wait: float) -> Exception:
     """Put a message back for later; returns what a task raises then."""
-    kwargs = {**carried, "tries": tries} if tries else carried
     try:
-        return task.retry(exc=error, kwargs=kwargs, countdown=wait, max_retries=_FOREVER, throw=False)
+        return task.retry(exc=error, kwargs=carried, countdown=wait, max_retries=_FOREVER, throw=False)
     except Reject as rejected:
         # The broker is away as well. Celery would drop the message, which is the only copy.
         return Reject(str(rejected), requeue=True)

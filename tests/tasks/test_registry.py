@@ -8,6 +8,7 @@ from kombu.exceptions import OperationalError
 from structlog.testing import capture_logs
 
 from tests.support.factories import a_ticket_due_in
+from ticket_system import parking
 from ticket_system.errors import StorageUnavailable
 from ticket_tasks import names, registry
 from ticket_tasks.toolbox import Toolbox
@@ -139,6 +140,29 @@ def test_the_only_copy_stays_in_the_broker_where_no_second_can_be_enqueued(
 def test_only_a_tick_is_dropped_when_its_process_has_to_be_killed(app: Celery, job: registry.Job) -> None:
     task: Any = app.tasks[job.name]
     assert task.acks_on_timeout is not job.carries
+
+
+WISH = {
+    "schema_version": 1,
+    "ticket_id": "t",
+    "title": "Printer prints stars",
+    "description": "On every page.",
+    "requester": "ada",
+}
+
+
+def test_a_wish_outlasts_any_number_of_waits_for_the_database(app: Celery, toolbox: Toolbox) -> None:
+    assert app.tasks[names.OPEN_TICKET].max_retries is None
+    app.tasks[names.OPEN_TICKET].apply(kwargs={"payload": WISH, "waits": 50, "tries": 1}, retries=53)
+    assert toolbox.system.get_ticket("t") is not None
+    assert parking.listed(toolbox.database) == []
+
+
+def test_a_wish_that_kills_its_process_again_and_again_is_parked(app: Celery, toolbox: Toolbox) -> None:
+    app.tasks[names.OPEN_TICKET].apply(kwargs={"payload": WISH, "waits": 50}, retries=53)
+    assert toolbox.system.get_ticket("t") is None
+    (parked,) = parking.listed(toolbox.database)
+    assert (parked.name, parked.reason) == (names.OPEN_TICKET, "its process was killed 3 times")
 
 
 def test_waits_double_up_to_a_minute() -> None:
