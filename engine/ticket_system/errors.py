@@ -126,6 +126,11 @@ class StorageError(TicketSystemError):
 class SchemaOutdated(StorageError):
     """The database's schema and this program do not belong together; the message says what to do."""
 
+    def __init__(self, message: str, *, is_newer: bool = False) -> None:
+        super().__init__(message)
+        #: Whether it is the program that has to change; else an upgrade of the database may be on its way.
+        self.is_newer = is_newer
+
 
 class StorageUnavailable(StorageError):
     """The database cannot be reached, opened or written right now; nothing was half-written."""

@@ -183,7 +183,7 @@ def _body(message: Any) -> str:
     text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes | bytearray) else str(raw)
     try:
         match json.loads(text):
-            case [[], {"payload": payload, **more}, *_] if not more.keys() - {"tries"}:
+            case [[], {"payload": payload, **more}, *_] if not more.keys() - {"tries", "waits"}:
                 text = json.dumps(payload, ensure_ascii=False)
     except ValueError:
         pass
