@@ -44,6 +44,9 @@ lock: $(VENV)/installed  ## write deploy/locks anew; UPGRADE=1 takes the newest 
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra billing --output-file $(LOCKS)/billing.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra charts --output-file $(LOCKS)/charts.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --extra embedded --output-file $(LOCKS)/embedded.txt
+	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --extra notify --extra billing --extra charts --extra trace --extra redbeat \
+		--output-file $(LOCKS)/image.txt
+	$(subst pyproject.toml,--group build,$(COMPILE)) --constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/build.txt
 
 format: $(VENV)/installed  ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only
