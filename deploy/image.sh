@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 work=$PWD/build/image
 base=$(sed -n 's/^ARG PYTHON=//p' deploy/Dockerfile)
 image=localhost/blackroad-ticket-system:trial
-store="--root $work/storage --runroot $work/run --storage-driver vfs"
+store="--root $work/storage --runroot $work/run --storage-driver overlay"
 mkdir -p "$work"
 
 say() { printf '\n== %s\n' "$*"; }
@@ -36,7 +36,7 @@ if ! pod image exists "$base"; then
 fi
 
 say "build"
-set -- --file deploy/Dockerfile --tag "$image" --layers --isolation chroot --pull-never --format docker
+set -- --file deploy/Dockerfile --tag "$image" --isolation chroot --pull-never --format docker
 [ -z "${PIP_CONF:-}" ] || set -- "$@" --secret "id=pip,src=$PIP_CONF"
 # The authorities that this machine trusts, for an index behind one of its own.
 [ ! -e /etc/ssl/certs/ca-certificates.crt ] || set -- "$@" --volume /etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt:ro
@@ -47,7 +47,7 @@ pod image inspect --format 'size {{.Size}} bytes, user {{.Config.User}}, entrypo
 # As Compose and Kubernetes run it: nothing writable but two folders in memory, no right of root's, no network here.
 run() {
     pod run --rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges --ulimit nofile=4096:4096 --ulimit nproc=4096:4096 --no-healthcheck \
-        --tmpfs /tmp --tmpfs /var/lib/tickets:mode=1777 "$@"
+        --tmpfs /tmp --tmpfs /var/lib/tickets:U "$@"
 }
 say "it says who it is"
 run "$image" --version
