@@ -36,6 +36,8 @@ PRUNE: Final = "tickets.prune"
 CLOCK: Final = "clock"
 #: Work that talks to the world and may have to wait for it.
 DESK: Final = "desk"
+#: What other services ask for: however much of it waits, no notice waits behind it.
+INTAKE: Final = "intake"
 #: Work that talks to whoever bills: it may be slow, and keeps no notice waiting.
 MONEY: Final = "money"
 #: Work that counts over everything, or that nobody waits for by the second.
@@ -57,4 +59,4 @@ SENT_AT: Final = "sent_at"
 CORRELATION: Final = "correlation"
 
 _EXCHANGE = Exchange("tickets", type="direct")
-QUEUES: Final = tuple(Queue(name, _EXCHANGE, routing_key=name) for name in (CLOCK, DESK, MONEY, REPORTS))
+QUEUES: Final = tuple(Queue(name, _EXCHANGE, routing_key=name) for name in (CLOCK, DESK, INTAKE, MONEY, REPORTS))

@@ -67,15 +67,15 @@ JOBS = (
     ),
     Job(deliver_outbox, names.DELIVER_OUTBOX, names.DESK, soft_limit=180, hard_limit=240, every=5),
     Job(audit_clocks, names.AUDIT_CLOCKS, names.DESK, soft_limit=60, hard_limit=90, every=600),
-    Job(replay_parked, names.REPLAY_PARKED, names.DESK, soft_limit=60, hard_limit=90, every=30),
+    Job(replay_parked, names.REPLAY_PARKED, names.INTAKE, soft_limit=60, hard_limit=90, every=30),
     *(
-        Job(partial(take_wish, name=name), name, names.DESK, soft_limit=30, hard_limit=60, carries=PAYLOAD)
+        Job(partial(take_wish, name=name), name, names.INTAKE, soft_limit=30, hard_limit=60, carries=PAYLOAD)
         for name in WISHES
     ),
     Job(
         park_message,
         names.PARK_MESSAGE,
-        names.DESK,
+        names.INTAKE,
         soft_limit=30,
         hard_limit=60,
         carries=frozenset({"name", "body", "reason"}),

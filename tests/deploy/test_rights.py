@@ -175,7 +175,7 @@ def test_a_fleet_runs_with_the_rights_of_its_user(broker: Broker, postgres_url: 
     environment |= {"TICKETS_DATABASE_URL": postgres_url, "TICKETS_REDIS_URL": broker.fleet}
     command = [sys.executable, "-m", "ticket_worker"]
     with ExitStack() as fleet, TicketSystem(postgres_url) as system:
-        for words in (["worker", "--queues", "clock,desk,money,reports"], ["beat"]):
+        for words in (["worker", "--queues", "clock,desk,intake,money,reports"], ["beat"]):
             fleet.enter_context(running([*command, *words], cwd=tmp_path, env=environment))
         with TicketClient(broker.fleet) as client:
             wanted = {client.open_ticket(f"Printer {number}", "", "ada") for number in range(5)}
