@@ -182,16 +182,7 @@ def test_no_planted_secret_is_found_again(postgres_url: str, post_office: PostOf
         start("webhook", "--port", str(ports[1]), TICKETS_METRICS_PORT="0")
         start("metrics", "--port", str(ports[2]))
 
-        # A breach whose notices fail everywhere, a message that is understood, one that is not, and one for nobody.
-        system.create_ticket(a_ticket_due_in(-5, title=PLANTED["customer"]))
-        with TicketClient(broker.url) as client:
-            ticket_id = client.open_ticket(PLANTED["customer"], PLANTED["customer"], "ada", customer="acme")
-            assert client.wait(ticket_id, 90) is not None
-            client.add_comment("nobody's", "bob", PLANTED["customer"])
-        with Redis.from_url(broker.url) as redis:
-            redis.lpush("tickets:intake", f"{{{PLANTED['customer']}")
-        wait_until(lambda: len([one for one in errors_stored(system.database) if one]) >= 3)
-        wait_until(lambda: "message.parked" in log.read_text("utf-8", errors="replace"))
+        live(system, broker.url, log)
         knock(ports[1])
         said["metrics of a worker"], said["metrics of the fleet"] = fetched(ports[0]), fetched(ports[2])
         assert "tickets_task_seconds" in said["metrics of a worker"]
@@ -230,6 +221,19 @@ def test_no_planted_secret_is_found_again(postgres_url: str, post_office: PostOf
     # What customers wrote lies in the database, and travels; it is nobody's business anywhere else.
     elsewhere = said.keys() - {"the broker", "the database"}
     assert [where for where in elsewhere if PLANTED["customer"] in said[where]] == []
+
+
+def live(system: TicketSystem, broker_url: str, log: Path) -> None:
+    """A breach whose notices fail everywhere, a message that is understood, one that is not, and one for nobody."""
+    system.create_ticket(a_ticket_due_in(-5, title=PLANTED["customer"]))
+    with TicketClient(broker_url) as client:
+        ticket_id = client.open_ticket(PLANTED["customer"], PLANTED["customer"], "ada", customer="acme")
+        assert client.wait(ticket_id, 90) is not None
+        client.add_comment("nobody's", "bob", PLANTED["customer"])
+    with Redis.from_url(broker_url) as redis:
+        redis.lpush("tickets:intake", f"{{{PLANTED['customer']}")
+    wait_until(lambda: len([one for one in errors_stored(system.database) if one]) >= 3)
+    wait_until(lambda: "message.parked" in log.read_text("utf-8", errors="replace"))
 
 
 def knock(port: int) -> None:

@@ -11,7 +11,6 @@ from pydantic_settings import BaseSettings
 
 from ticket_worker.addresses import is_url
 
-
 #: Where collectors take spans; a secret is what differs from it.
 _USUAL_PATH = "/v1/traces"
 
