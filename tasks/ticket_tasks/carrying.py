@@ -24,6 +24,8 @@ LONGEST_WAIT_SECONDS = 60
 _FOREVER = 10**9
 #: The keywords in which a message that comes back says how often it failed by itself, and how often it met bad weather.
 _TRIED, _WAITED = "tries", "waits"
+#: As the client sends it: what a requester wrote is not for a log.
+_SHOWN: dict[str, Any] = {"argsrepr": "()", "kwargsrepr": "{…}"}
 
 
 class _Later(Exception):
@@ -102,9 +104,7 @@ def _again(
             countdown=wait,
             max_retries=_FOREVER,
             throw=False,
-            # As the client sends it: what a requester wrote is not for a log.
-            argsrepr="()",
-            kwargsrepr="{…}",
+            **_SHOWN,
         )
     except Reject as rejected:
         # The broker is away as well. Celery would drop the message, which is the only copy.
