@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 import structlog
 from celery import Celery
 from celery.app.task import Context, Task
+from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
 from ticket_system.errors import StorageUnavailable
 from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
-from ticket_tasks.carrying import TRIES, carry
+from ticket_tasks.carrying import carry
 from ticket_tasks.errors import TooEarly
 from ticket_tasks.intake import park_message, replay_parked, take_wish
 from ticket_tasks.outbox import deliver_outbox
@@ -25,7 +26,7 @@ from ticket_tasks.reports import make_reports, send_reports
 from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
 from ticket_tasks.turns import in_turn, life_of, slot_in
-from ticket_tasks.upkeep import audit_clocks
+from ticket_tasks.upkeep import audit_clocks, prune
 from ticket_tasks.usage import reconcile_usage, report_usage
 
 log = structlog.stdlib.get_logger(__name__)
@@ -41,8 +42,8 @@ class Job:
     run: Callable[..., Any]
     name: str
     queue: str
-    #: Seconds until the job is asked to stop, and until its process is killed. Both lie well under the broker's
-    #: visibility timeout, or a second copy would start while the first still runs.
+    #: Seconds until the job is asked to stop, and until its process is killed. The longest decides how long the message
+    #: of a killed worker lies idle, see VISIBILITY_SECONDS.
     soft_limit: int
     hard_limit: int
     #: Seconds between two ticks unless the settings say otherwise; None: not on the schedule.
@@ -66,15 +67,15 @@ JOBS = (
     ),
     Job(deliver_outbox, names.DELIVER_OUTBOX, names.DESK, soft_limit=180, hard_limit=240, every=5),
     Job(audit_clocks, names.AUDIT_CLOCKS, names.DESK, soft_limit=60, hard_limit=90, every=600),
-    Job(replay_parked, names.REPLAY_PARKED, names.DESK, soft_limit=60, hard_limit=90, every=30),
+    Job(replay_parked, names.REPLAY_PARKED, names.INTAKE, soft_limit=60, hard_limit=90, every=30),
     *(
-        Job(partial(take_wish, name=name), name, names.DESK, soft_limit=30, hard_limit=60, carries=PAYLOAD)
+        Job(partial(take_wish, name=name), name, names.INTAKE, soft_limit=30, hard_limit=60, carries=PAYLOAD)
         for name in WISHES
     ),
     Job(
         park_message,
         names.PARK_MESSAGE,
-        names.DESK,
+        names.INTAKE,
         soft_limit=30,
         hard_limit=60,
         carries=frozenset({"name", "body", "reason"}),
@@ -86,21 +87,28 @@ JOBS = (
         make_reports,
         names.MAKE_REPORTS,
         names.REPORTS,
-        soft_limit=240,
-        hard_limit=300,
+        soft_limit=180,
+        hard_limit=240,
         every=60,
         nudges=(names.SEND_REPORTS,),
     ),
     Job(send_reports, names.SEND_REPORTS, names.REPORTS, soft_limit=180, hard_limit=240, every=60),
+    Job(prune, names.PRUNE, names.REPORTS, soft_limit=120, hard_limit=180, every=3600),
 )
 
 BY_NAME: Mapping[str, Job] = {job.name: job for job in JOBS}
+
+#: How long the broker leaves a message to a worker before it hands it to another one. Longer than any job may run, or a
+#: second copy would start while the first still runs; the rest is for clocks of two machines that differ.
+VISIBILITY_SECONDS = max(job.hard_limit for job in JOBS) + 30
 
 #: A tick older than this is dropped: after an outage one fresh tick does the work of all the missed ones. Not shorter,
 #: however often a job ticks: expiry compares the clocks of two machines, and one some seconds fast would drop all.
 TICK_EXPIRES_SECONDS = 10
 
 _LEASE_MARGIN_SECONDS = 15
+#: For a moment of too little memory to pass; waits for its process are part of what VISIBILITY_SECONDS has to cover.
+_KILLED_WAIT_SECONDS = 10
 
 
 def routes() -> dict[str, dict[str, str]]:
@@ -149,11 +157,16 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox], observe: Ob
         shared=False,
         soft_time_limit=job.soft_limit,
         time_limit=job.hard_limit,
-        # Counts repeats after a killed process, not after bad weather, which may last as long as it likes.
-        max_retries=TRIES if job.carries else 0,
+        # Celery repeats what a killed process held, and counts that together with our own repeats in bad weather, which
+        # may be many: it would drop the only copy. So it repeats without end, and we count.
+        max_retries=None if job.carries else 0,
         retry_on_worker_lost=bool(job.carries),
+        default_retry_delay=_KILLED_WAIT_SECONDS,
+        # A tick that always takes too long would come back without end. What carries something is the only copy, and
+        # comes back until it gets through.
+        acks_on_timeout=not job.carries,
         # Logged as a fact, without a traceback.
-        throws=(StorageUnavailable, TooEarly),
+        throws=(StorageUnavailable, SoftTimeLimitExceeded, TooEarly),
     )(task)
 
 
@@ -171,9 +184,10 @@ def _tick(job: Job, toolbox: Callable[[], Toolbox], request: Context) -> Any:
             lease=timedelta(seconds=job.hard_limit + _LEASE_MARGIN_SECONDS),
             again_after=max(life_of(slot, request.expires), timedelta(seconds=TICK_EXPIRES_SECONDS)),
         )
-    except StorageUnavailable as error:
+    except (StorageUnavailable, SoftTimeLimitExceeded) as error:
         # The next tick is the retry.
-        log.warning("job.skipped", error=str(error))
+        is_late = isinstance(error, SoftTimeLimitExceeded)
+        log.warning("job.skipped", error=f"it took longer than {job.soft_limit} s" if is_late else str(error))
         raise
 
 

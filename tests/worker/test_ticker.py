@@ -8,9 +8,13 @@ from celery.beat import ScheduleEntry, SchedulingError
 from celery.schedules import schedule
 from structlog.testing import capture_logs
 
+from tests.support.valkey import forget_everything
+from ticket_tasks import names
 from ticket_tasks.names import SLOT_HEADER
 from ticket_worker import pulse, ticker
-from ticket_worker.ticker import Ticker
+from ticket_worker.app import celery_settings
+from ticket_worker.settings import read_settings
+from ticket_worker.ticker import _UNREAD, Ticker, queue_length
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -220,10 +224,24 @@ def test_a_stuck_leader_is_put_out_by_one_that_reaches_the_broker(
     lock = Lock()
     lock.is_free, lock.stuck = False, True
     one = a_ticker(lock=lock, reaches_broker=lambda: reaches_broker)
-    one.tick()
+    rest = one.tick()
     assert (lock.asked == ["evict"]) is reaches_broker
+    assert (rest < 0.1) is reaches_broker, "it comes before whoever was put out"
     ticked(one)
     assert bool(sent) is reaches_broker
+
+
+def test_whoever_lost_the_lock_lets_others_come_first(a_ticker: Callable[..., Ticker], clock: type[Clock]) -> None:
+    lock = Lock()
+    lock.is_free, lock.stuck = False, True
+    one = a_ticker(lock=lock)
+    one.tick()
+    ticked(one)
+    assert pulse.is_leading()
+    lock.is_kept, lock.is_free = False, True
+    clock.goes(1)
+    assert one.tick() == 1
+    assert not pulse.is_leading()
 
 
 def test_a_leader_that_is_cut_off_from_the_broker_makes_room(
@@ -250,3 +268,19 @@ def test_a_beat_that_ends_gives_the_lock_back(a_ticker: Callable[..., Ticker]) -
     one.close()
     assert lock.asked[-1] == "release"
     assert not pulse.is_leading()
+
+
+def test_ticks_that_nobody_takes_are_not_piled_up(redis_url: str) -> None:
+    app = Celery(broker=redis_url, set_as_current=False)
+    app.conf.update(celery_settings(read_settings(redis_url=redis_url)))
+    made = Ticker(app, lazy=True)
+    entry = ScheduleEntry(name="tick", task="tick", schedule=schedule(1), app=app, options={"queue": names.CLOCK})
+    with capture_logs() as lines:
+        for _ in range(_UNREAD + 20):
+            made.apply_entry(entry, producer=made.producer)
+        assert queue_length(made.producer, names.CLOCK) == _UNREAD
+        forget_everything(redis_url)
+        made.apply_entry(entry, producer=made.producer)
+    assert queue_length(made.producer, names.CLOCK) == 1
+    assert [line["event"] for line in lines] == ["ticks.withheld", "ticks.sent_again"]
+    app.close()

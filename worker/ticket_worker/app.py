@@ -11,6 +11,7 @@ from ticket_system.storage.database import url_of
 from ticket_system.storage.session_lock import SessionLock
 from ticket_tasks import names, registry
 from ticket_worker.broker import broker_problem
+from ticket_worker.guard import guard_channels
 from ticket_worker.lifecycle import Workshop, connect_signals
 from ticket_worker.settings import Settings, read_settings
 from ticket_worker.ticker import Ticker
@@ -19,6 +20,7 @@ from ticket_worker.watching import watch
 
 def create_app(settings: Settings) -> Celery:
     """Return a Celery application with every job registered; nothing is connected before it is used."""
+    guard_channels()
     app = Celery("tickets", broker=settings.broker, set_as_current=False)
     app.conf.update(**celery_settings(settings), **(_redbeat(settings) if settings.beat == "redbeat" else {}))
     workshop = Workshop(settings)
@@ -39,7 +41,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         # A task sent to a queue with a typing error in its name would wait for ever; with these, sending it fails.
         "task_queues": names.QUEUES,
         "task_routes": registry.routes(),
-        "task_default_queue": names.DESK,
+        "task_default_queue": names.INTAKE,
         "task_create_missing_queues": False,
         # Acknowledged when done: a killed worker's messages come back.
         "task_acks_late": True,
@@ -56,8 +58,10 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # SIGTERM would wait for ever, or cut a letter in half. Longer than a delivery goes on by itself.
         "worker_soft_shutdown_timeout": settings.stop_seconds,
-        # Small leaks add up over months.
+        # Small leaks add up over months …
         "worker_max_tasks_per_child": 10_000,
+        # … and large ones over hours: a process that grew beyond this is replaced when its job is done. In kilobytes.
+        "worker_max_memory_per_child": settings.child_memory_mb * 1024 or None,
         # Two processes for every core of the host, whatever the container may use.
         "worker_concurrency": settings.concurrency,
         # A worker that starts before its broker would exit, and one that loses it would give up after 100 attempts.
@@ -65,11 +69,14 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_connection_timeout": 5,
         "broker_transport_options": {
-            # Shorter than the longest job: a second copy starts while the first still runs.
-            "visibility_timeout": 600,
-            # By default what a dead worker held comes back up to 100 s later than it could.
+            # Shorter than the longest job, a second copy starts while the first still runs; longer than it need be,
+            # what a killed worker held comes back late.
+            "visibility_timeout": registry.VISIBILITY_SECONDS,
+            # By default what a dead worker held comes back up to 100 s later than it could …
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
+            # … and five minutes later, where the dead one was about to look for it.
+            "unacked_mutex_expire": 30,
             # A connection that died without a goodbye hangs the worker for good.
             "socket_timeout": 5,
             "socket_connect_timeout": 5,

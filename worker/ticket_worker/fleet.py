@@ -63,7 +63,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def run_workers(settings: Settings, concurrency: int | None) -> int:
     """Keep one worker per queue running until asked to stop; return the exit status."""
     children = worker_children(environment(settings), concurrency)
-    prepare_database(settings)
+    prepare_database(settings, patience_seconds=settings.start_patience_seconds)
     supervisor = Supervisor(grace_seconds=settings.stop_seconds + _LAST_WORDS_SECONDS)
     supervisor.start(*children)
     return supervisor.run()
@@ -83,7 +83,7 @@ def run_fleet(settings: Settings, concurrency: int | None) -> int:
 
 def start_fleet(supervisor: Supervisor, settings: Settings, concurrency: int | None = None) -> None:
     """Start broker (unless one is set), ticker and workers."""
-    prepare_database(settings)
+    prepare_database(settings, patience_seconds=settings.start_patience_seconds)
     if settings.redis_url is None:
         broker = embedded.prepare_broker(settings.data_dir)
         supervisor.start(broker.child)

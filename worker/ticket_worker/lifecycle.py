@@ -63,9 +63,14 @@ class Workshop:
 
 
 def build_toolbox(settings: Settings) -> Toolbox:
-    """Return what jobs work with, as the settings say."""
+    """Return what jobs work with, as the settings say.
+
+    A process does one thing at a time and so keeps one connection to the database: what a server has to bear from
+    workers is queues x concurrency, eight by default, and a few more for moments. `ticket-worker webhook` answers
+    several at a time, and keeps up to five.
+    """
     return Toolbox(
-        system=TicketSystem(Database(settings.database, pool_size=1)),
+        system=TicketSystem(Database(settings.database, pool_size=1, statement_seconds=settings.statement_seconds)),
         mailer=build_mailer(settings),
         notifier=build_notifier(settings),
         meter=connect.meter(settings),
@@ -76,6 +81,7 @@ def build_toolbox(settings: Settings) -> Toolbox:
         scan_budget_seconds=settings.scan_budget_seconds,
         deliver_batch_size=settings.deliver_batch_size,
         deliver_budget_seconds=settings.deliver_budget_seconds,
+        keep=settings.keep,
     )
 
 
@@ -140,7 +146,7 @@ def connect_signals(workshop: Workshop) -> None:
             build_notifier(settings)
             build_stationery(settings)
             connect.meter(settings)
-            prepare_database(settings)
+            prepare_database(settings, patience_seconds=settings.start_patience_seconds)
         except (SettingsError, StorageError) as error:
             log.error("worker.refused", error=str(error))  # noqa: TRY400 - the sentence is the message
             # Celery swallows errors of its signal handlers, not an exit.

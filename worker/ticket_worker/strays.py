@@ -90,7 +90,7 @@ class StrayConsumer(Consumer):
     def _put_aside(self, message: Any, stray: Stray) -> None:
         try:
             carried = {"name": stray.name, "body": stray.body, "reason": stray.reason}
-            self.app.send_task(names.PARK_MESSAGE, kwargs=carried, queue=names.DESK, argsrepr="()", kwargsrepr="{…}")
+            self.app.send_task(names.PARK_MESSAGE, kwargs=carried, queue=names.INTAKE, argsrepr="()", kwargsrepr="{…}")
         except OperationalError as error:
             # Not acknowledged: it comes back.
             log.warning("stray.postponed", error=str(error))
@@ -123,7 +123,7 @@ def read_envelope(text: str) -> dict[str, Any]:
     properties = {
         "body_encoding": "base64",
         "delivery_tag": str(uuid.uuid4()),
-        "delivery_info": {"exchange": "", "routing_key": names.DESK},
+        "delivery_info": {"exchange": "", "routing_key": names.INTAKE},
     }
     body = base64.b64encode(text.encode("utf-8", "backslashreplace")).decode()
     return {
@@ -183,7 +183,7 @@ def _body(message: Any) -> str:
     text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes | bytearray) else str(raw)
     try:
         match json.loads(text):
-            case [[], {"payload": payload, **more}, *_] if not more.keys() - {"tries"}:
+            case [[], {"payload": payload, **more}, *_] if not more.keys() - {"tries", "waits"}:
                 text = json.dumps(payload, ensure_ascii=False)
     except ValueError:
         pass

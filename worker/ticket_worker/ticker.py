@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from celery.beat import ScheduleEntry, Scheduler, SchedulingError
+from kombu.exceptions import OperationalError
 from typing_extensions import override
 
 from ticket_system.storage.session_lock import SessionLock
@@ -25,6 +26,11 @@ log = structlog.stdlib.get_logger(__name__)
 
 #: A leader that cannot send for so long makes room for another that can.
 _CUT_OFF_SECONDS = 5.0
+#: What the server needs to end a connection.
+_AT_ONCE_SECONDS = 0.05
+#: Ticks wait in a queue by the hundred only where nobody works on it. They expire, but each is still looked at before
+#: the first fresh one: a day's worth takes minutes, and in the meantime fills the broker.
+_UNREAD = 500
 
 
 def with_slot(entry: ScheduleEntry, slot: datetime) -> ScheduleEntry:
@@ -55,13 +61,16 @@ class Ticker(Scheduler):
         self._is_leading = False
         self._said: str | None = None
         self._cut_off_since: float | None = None
+        self._rest: float = self.max_interval
+        #: Queues that get no ticks, because nobody takes them.
+        self._withheld: set[str] = set()
         super().__init__(*args, **named)
 
     @override
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due; return how long nothing will be. Whoever begins to tick sends the newest slot of each."""
         if not self._leads():
-            return self.max_interval
+            return self._rest
         due = [(entry, slot) for entry in self.schedule.values() if (slot := self._slot_of(entry)) is not None]
         # The scan first: a broker that hangs keeps whatever comes after.
         for entry, slot in sorted(due, key=lambda one: interval_of(one[0])):
@@ -90,6 +99,17 @@ class Ticker(Scheduler):
             pulse.ticked(str(entry.name))
 
     @override
+    def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
+        """Send a tick, unless its queue is full of messages that nobody takes."""
+        queue = str((entry.options or {}).get("queue", ""))
+        is_unread = queue_length(producer, queue) >= _UNREAD
+        if is_unread is not (queue in self._withheld):
+            tell = log.warning if is_unread else log.info
+            tell("ticks.withheld" if is_unread else "ticks.sent_again", queue=queue)
+            (self._withheld.add if is_unread else self._withheld.discard)(queue)
+        return None if is_unread else super().apply_async(entry, producer, advance, **kwargs)
+
+    @override
     def close(self) -> None:
         """Let the next one tick."""
         self._lead(leads=False)
@@ -108,6 +128,8 @@ class Ticker(Scheduler):
         if self._is_leading and not self._lock.keep(fit=self._is_fit()):
             self._say("beat.lost", error=self._lock.error)
             self._lead(leads=False)
+            # Whoever was put out must not be the first who comes for what he lost.
+            return False
         leads = self._is_leading or self._lock.take()
         self._lead(leads=leads)
         if not leads:
@@ -115,7 +137,7 @@ class Ticker(Scheduler):
         return leads
 
     def _stand_by(self, lock: SessionLock) -> None:
-        error = lock.error
+        self._rest, error = self.max_interval, lock.error
         if error is not None:
             self._say("beat.lost", error=error)
             return
@@ -123,6 +145,7 @@ class Ticker(Scheduler):
         # Whoever cannot reach the broker either is no improvement.
         if lock.is_stuck() and self._reaches_broker():
             if lock.evict():
+                self._rest = _AT_ONCE_SECONDS
                 log.warning(
                     "beat.evicted", hint="the beat that led gave no sign of life, or could not reach the broker"
                 )
@@ -135,7 +158,7 @@ class Ticker(Scheduler):
     def _lead(self, *, leads: bool) -> None:
         if leads and not self._is_leading:
             self._sent.clear()
-            self._cut_off_since = None
+            self._cut_off_since, self._rest = None, self.max_interval
             self._say("beat.leading")
         self._is_leading = leads
         pulse.leading(leads)
@@ -149,3 +172,11 @@ class Ticker(Scheduler):
             log.info(event)
         else:
             log.warning(event, error=error)
+
+
+def queue_length(producer: Any, queue: str) -> int:
+    """Return how many messages wait in a queue; 0 where the broker does not say."""
+    try:
+        return int(producer.channel.client.llen(queue))
+    except (AttributeError, OperationalError, *producer.connection.connection_errors):
+        return 0
