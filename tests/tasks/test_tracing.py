@@ -77,5 +77,5 @@ def test_where_it_is_not_installed_all_of_it_is_nothing() -> None:
 def test_what_another_service_asks_for_goes_on_with_its_trace(redis_url: str) -> None:
     with TicketClient(redis_url) as client, closing(Redis.from_url(redis_url)) as broker:
         client.open_ticket("Printer on fire", "", "ada")
-        message = json.loads(broker.lindex(names.KEY_PREFIX + names.DESK, 0) or b"")
+        message = json.loads(broker.lindex(names.KEY_PREFIX + names.INTAKE, 0) or b"")
     assert message["headers"]["traceparent"] == PARENT
