@@ -96,7 +96,16 @@ def _again(
     """Put a message back for later; returns what a task raises then."""
     kwargs = {**carried, _TRIED: tries, _WAITED: waits}
     try:
-        return task.retry(exc=error, kwargs=kwargs, countdown=wait, max_retries=_FOREVER, throw=False)
+        return task.retry(
+            exc=error,
+            kwargs=kwargs,
+            countdown=wait,
+            max_retries=_FOREVER,
+            throw=False,
+            # As the client sends it: what a requester wrote is not for a log.
+            argsrepr="()",
+            kwargsrepr="{…}",
+        )
     except Reject as rejected:
         # The broker is away as well. Celery would drop the message, which is the only copy.
         return Reject(str(rejected), requeue=True)

@@ -107,9 +107,10 @@ def test_a_broker_that_is_away_costs_one_line_and_its_return_another(monkeypatch
     entry = ScheduleEntry(name="tick", task="tick", schedule=schedule(1), app=app)
     is_away = True
 
-    def apply_async(*_: object, **__: object) -> None:
+    def apply_async(*_: object, **__: object) -> str:
         if is_away:
             raise SchedulingError("nothing listens there")
+        return "sent"
 
     monkeypatch.setattr(one, "apply_async", apply_async)
     before = pulse.ticks["tick"]
@@ -275,9 +276,11 @@ def test_ticks_that_nobody_takes_are_not_piled_up(redis_url: str) -> None:
     app.conf.update(celery_settings(read_settings(redis_url=redis_url)))
     made = Ticker(app, lazy=True)
     entry = ScheduleEntry(name="tick", task="tick", schedule=schedule(1), app=app, options={"queue": names.CLOCK})
+    before = pulse.ticks["tick"]
     with capture_logs() as lines:
         for _ in range(_UNREAD + 20):
             made.apply_entry(entry, producer=made.producer)
+        assert pulse.ticks["tick"] == before + _UNREAD, "what is withheld was not sent"
         assert queue_length(made.producer, names.CLOCK) == _UNREAD
         forget_everything(redis_url)
         made.apply_entry(entry, producer=made.producer)

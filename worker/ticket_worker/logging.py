@@ -26,8 +26,8 @@ _CHATTY = (
     "sqlalchemy.engine",
     "alembic",
 )
-#: Write whole addresses, tokens included, at `debug`.
-_INDISCREET = ("apprise", "requests", "urllib3")
+#: Write whole addresses, tokens included, or what customers wrote, at `debug`.
+_INDISCREET = ("apprise", "celery.pool", "celery.worker.request", "requests", "urllib3")
 
 
 def configure_logging(level: str = "info", style: str = "auto", *, hidden: Iterable[str] = ()) -> None:

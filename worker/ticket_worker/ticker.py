@@ -86,7 +86,7 @@ class Ticker(Scheduler):
     @override
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         try:
-            self.apply_async(entry, producer=producer, advance=False)
+            sent = self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:
             # Celery's own answer is a traceback and a stack for every tick, one a second for as long as it lasts.
             if self._cut_off_since is None:
@@ -96,7 +96,8 @@ class Ticker(Scheduler):
             if self._cut_off_since is not None:
                 log.info("tick.resumed", tick=entry.name)
             self._cut_off_since = None
-            pulse.ticked(str(entry.name))
+            if sent is not None:
+                pulse.ticked(str(entry.name))
 
     @override
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:

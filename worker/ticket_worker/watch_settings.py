@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from ticket_worker.addresses import is_url
+
+#: Where collectors take spans; a secret is what differs from it.
+_USUAL_PATH = "/v1/traces"
 
 
 class WatchSettings(BaseSettings):
@@ -34,5 +38,9 @@ class WatchSettings(BaseSettings):
 
     @property
     def watch_secrets(self) -> list[str]:
-        """What of it must stand in no log: the address of a collector may carry a token."""
-        return [self.trace_url.get_secret_value()] if self.trace_url else []
+        """What of it must stand in no log: the address of a collector may carry a token, in whichever part."""
+        if self.trace_url is None:
+            return []
+        parts = urlsplit(self.trace_url.get_secret_value())
+        told = (parts.path if parts.path != _USUAL_PATH else "", parts.query, parts.username, parts.password)
+        return [self.trace_url.get_secret_value(), *(part for part in told if part and part != "/")]
