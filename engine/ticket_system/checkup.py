@@ -104,9 +104,8 @@ def _without_holidays(book: PolicyBook, now: datetime) -> Iterator[str]:
 def _notices(database: Database) -> Finding:
     counts = {one.state: one for one in state.notices(database)}
     # Not a reason to call the fleet unfit: a person has to decide about these, and the rest goes on.
-    stuck = [f"{counts[name].count:,} {name}" for name in outbox.STUCK if name in counts]
-    pending = counts.get("pending")
-    told = [f"{pending.count if pending else 0:,} notices waiting", *stuck]
+    stuck = [f"{counts[name].count:,} {name}" for name in outbox.STUCK if counts[name].count]
+    told = [f"{counts['pending'].count:,} notices waiting", *stuck]
     away = outbox.resting(database)
     told += [f"{one.channel} does not answer: {one.error}" for one in away]
     advice = ["`tickets outbox list` names them"] if stuck else []

@@ -5,6 +5,7 @@ Reads only, each part by itself and in milliseconds: what is asked every few sec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -56,26 +57,26 @@ def jobs_done(database: Database) -> dict[str, datetime]:
 def notices(database: Database, *, now: datetime | None = None) -> list[Waiting]:
     """Count the notices that wait, are on their way, or want a person, by state."""
     with database.read() as connection:
-        return _all(state.notices(connection), now or moment(connection))
+        return _all(state.NOTICES, state.notices(connection), now or moment(connection))
 
 
 def usage(database: Database, *, now: datetime | None = None) -> list[Waiting]:
     """Count the deliveries of usage that wait, are unknown, or want a person, by state."""
     with database.read() as connection:
-        return _all(state.usage(connection), now or moment(connection))
+        return _all(state.USAGE, state.usage(connection), now or moment(connection))
 
 
 def reports(database: Database, *, now: datetime | None = None) -> list[Waiting]:
     """Count the reports that are to be made, and those that were missed in the last week, by state."""
     with database.read() as connection:
         now = now or moment(connection)
-        return _all(state.reports(connection, now - timedelta(days=_MISSED_DAYS)), now)
+        return _all(state.REPORTS, state.reports(connection, now - timedelta(days=_MISSED_DAYS)), now)
 
 
 def report_letters(database: Database, *, now: datetime | None = None) -> list[Waiting]:
     """Count the letters of reports that wait, are on their way, or want a person, by state."""
     with database.read() as connection:
-        return _all(state.report_letters(connection), now or moment(connection))
+        return _all(state.LETTERS, state.report_letters(connection), now or moment(connection))
 
 
 def destinations_resting(database: Database, *, now: datetime | None = None) -> int:
@@ -111,5 +112,7 @@ def _waiting(pile: Pile, now: datetime) -> Waiting:
     return Waiting(pile.state, pile.number, max(age, 0.0))
 
 
-def _all(piles: list[Pile], now: datetime) -> list[Waiting]:
-    return [_waiting(pile, now) for pile in piles]
+def _all(states: Sequence[str], piles: list[Pile], now: datetime) -> list[Waiting]:
+    """Tell of every state, also where nothing lies in it: a figure that comes and goes cannot be compared."""
+    found = {pile.state: pile for pile in piles}
+    return [_waiting(found.get(name, Pile(name, 0, None)), now) for name in map(str, states)]

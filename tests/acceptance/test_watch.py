@@ -82,10 +82,15 @@ def scraped(port: int) -> dict[tuple[str, ...], float]:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_what_the_processes_of_a_worker_count_is_served_by_the_worker(
-    postgres_url: str, redis_url: str, environment: dict[str, str], ports: tuple[int, int], log: IO[bytes]
+    postgres_url: str,
+    redis_url: str,
+    environment: dict[str, str],
+    ports: tuple[int, int],
+    log: IO[bytes],
+    tmp_path: Path,
 ) -> None:
-    """Forked processes count into shared files; a killed one goes on where it stood."""
-    environment |= {"TICKETS_REDIS_URL": redis_url, "TICKETS_METRICS_PORT": str(ports[0])}
+    """Forked processes count into shared files; who takes the place of a killed one goes on with its file."""
+    environment |= {"TICKETS_REDIS_URL": redis_url, "TICKETS_METRICS_PORT": str(ports[0]), "TMPDIR": str(tmp_path)}
     with ExitStack() as fleet, TicketSystem(postgres_url) as system:
         worker = fleet.enter_context(
             running([*WORKER, "worker", "--queues", "clock,desk,intake"], env=environment, log=log)
@@ -110,6 +115,8 @@ def test_what_the_processes_of_a_worker_count_is_served_by_the_worker(
             os.kill(int(pid), signal.SIGKILL)
         system.create_tickets([a_ticket_due_in(-1, priority=2)])
         until(lambda: scraped(ports[0]).get(("tickets_breaches_total",)) == 4)
+        places = {path.stem.rpartition("_")[2] for path in tmp_path.glob("ticket-worker-metrics-*/*.db")}
+        assert places <= {"worker", "0", "1"}
 
 
 def version(port: int) -> tuple[str, ...]:

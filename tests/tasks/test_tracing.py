@@ -1,13 +1,16 @@
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from redis import Redis
 
-from ticket_tasks import tracing
+from ticket_tasks import TicketClient, names, tracing
 
 TRACE, SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 PARENT = f"00-{TRACE:032x}-{SPAN:016x}-01"
@@ -68,3 +71,11 @@ def test_where_it_is_not_installed_all_of_it_is_nothing() -> None:
         "with tracing.span('x') as tell: tell('fate', 'sent')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.usefixtures("going_on")
+def test_what_another_service_asks_for_goes_on_with_its_trace(redis_url: str) -> None:
+    with TicketClient(redis_url) as client, closing(Redis.from_url(redis_url)) as broker:
+        client.open_ticket("Printer on fire", "", "ada")
+        message = json.loads(broker.lindex(names.KEY_PREFIX + names.INTAKE, 0) or b"")
+    assert message["headers"]["traceparent"] == PARENT

@@ -1,11 +1,16 @@
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from celery import Celery
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from structlog.testing import capture_logs
 
 from ticket_worker.errors import SettingsError
 from ticket_worker.settings import read_settings
+from ticket_worker.traces import Sender
 from ticket_worker.watching import watch
 
 
@@ -29,3 +34,22 @@ def test_the_address_stands_in_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: Any = read_settings(trace_url=url)
     assert url in settings.secrets
     assert "hush" not in repr(settings)
+
+
+class Collector(SpanExporter):
+    """Takes spans, or does not, as it is told."""
+
+    def __init__(self, *results: SpanExportResult) -> None:
+        self.results = list(results)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self.results.pop(0)
+
+
+def test_a_collector_that_is_away_is_said_once_and_so_is_its_return() -> None:
+    well, ill = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
+    sender = Sender(Collector(well, ill, ill, ill, well, well))
+    with capture_logs() as lines:
+        for _ in range(6):
+            sender.export([])
+    assert [line["event"] for line in lines] == ["traces.lost", "traces.resumed"]

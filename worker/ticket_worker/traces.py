@@ -6,6 +6,8 @@ would bury the others. What a tick hands over is traced nevertheless, each deliv
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib import metadata
 from typing import Any
@@ -16,10 +18,13 @@ from celery.app.task import Task
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from typing_extensions import override
 
 from ticket_tasks import tracing
+
+log = structlog.stdlib.get_logger(__name__)
 
 _LAST_SECONDS = 5
 
@@ -31,6 +36,35 @@ def start_tracing(url: str) -> None:
     signals.worker_process_shutdown.connect(traced.close, weak=False)
     signals.task_prerun.connect(traced.begin, weak=False)
     signals.task_postrun.connect(traced.end, weak=False)
+
+
+class Sender(SpanExporter):
+    """Says once that spans get lost, and once that they arrive again: nothing else depends on it."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._cut_off = False
+        # It has a line for every attempt, with the address and what may be a token in it.
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+
+    @override
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        is_lost = result is not SpanExportResult.SUCCESS
+        if is_lost and not self._cut_off:
+            log.warning("traces.lost", spans=len(spans), hint="does the collector of TICKETS_TRACE_URL run?")
+        elif self._cut_off and not is_lost:
+            log.info("traces.resumed")
+        self._cut_off = is_lost
+        return result
+
+    @override
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    @override
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
 
 
 class Traced:
@@ -46,7 +80,7 @@ class Traced:
         version = metadata.version("blackroad-ticket-system")
         about = Resource.create({"service.name": "ticket-worker", "service.version": version})
         self._provider = TracerProvider(resource=about)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=self._url, timeout=5)))
+        self._provider.add_span_processor(BatchSpanProcessor(Sender(OTLPSpanExporter(endpoint=self._url, timeout=5))))
         trace.set_tracer_provider(self._provider)
 
     def close(self, **_: object) -> None:

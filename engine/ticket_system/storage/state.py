@@ -10,12 +10,21 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from ticket_system.billing.deliveries import STUCK as STUCK_USAGE
+from ticket_system.billing.deliveries import TO_SEND, State
 from ticket_system.storage import deliveries
 from ticket_system.storage.fleet_tables import job_runs, parked
 from ticket_system.storage.outbox import STUCK
+from ticket_system.storage.parking import OPEN
 from ticket_system.storage.report_deliveries import STUCK as STUCK_LETTERS
 from ticket_system.storage.report_tables import report_deliveries, report_runs
 from ticket_system.storage.tables import clocks, is_active, named, one_of, outbox, rests, tickets
+
+#: The states in which something waits, is on its way, or wants a person; the others are done.
+NOTICES = ("pending", "leased", "sending", *STUCK)
+LETTERS = ("pending", "claimed", "in_data", *STUCK_LETTERS)
+REPORTS = ("planned", "missed")
+USAGE = (*TO_SEND, State.UNKNOWN, *STUCK_USAGE)
 
 
 class Pile(NamedTuple):
@@ -103,8 +112,10 @@ def resting(connection: sa.Connection, now: datetime) -> int:
 
 def parked_messages(connection: sa.Connection) -> Pile:
     """Count the messages that nobody could understand, and that a person has to look at."""
-    waiting = sa.select(sa.func.count(), sa.func.min(parked.c.parked_at)).where(parked.c.state == named("waiting"))
-    return Pile("waiting", *connection.execute(waiting).one())
+    # Both, the condition of the index word for word.
+    waiting = (one_of(parked.c.state, OPEN), parked.c.state == named("waiting"))
+    query = sa.select(sa.func.count(), sa.func.min(parked.c.parked_at)).where(*waiting)
+    return Pile("waiting", *connection.execute(query).one())
 
 
 def _piles(
