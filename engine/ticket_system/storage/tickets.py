@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from ticket_system.sla.clocks import RESOLUTION
 from ticket_system.storage.clocks import clock_columns, clock_from
 from ticket_system.storage.database import database_clock
-from ticket_system.storage.tables import clocks, comments, is_active, tickets
-from ticket_system.tickets import Comment, Ticket, is_storable, utc_now
+from ticket_system.storage.tables import clocks, comments, is_active, is_done, named, tickets
+from ticket_system.tickets import ACTIVE_STATUSES, Comment, Ticket, is_storable, utc_now
 
 # In the order of the dataclasses' fields, so that a row is their arguments.
 _FIELDS = [tickets.c[field.name] for field in fields(Ticket) if field.name in tickets.c]
@@ -71,7 +71,8 @@ def queue(
     if assignee is not None:
         query = query.where(tickets.c.assignee == assignee)
     if status is not None:
-        query = query.where(tickets.c.status == status)
+        # In the words of an index, too: neither planner sees that the one status is among these.
+        query = query.where(tickets.c.status == named(status), is_active if status in ACTIVE_STATUSES else is_done)
     if priority is not None:
         query = query.where(tickets.c.priority == priority)
     return [_ticket(row) for row in connection.execute(query)]
