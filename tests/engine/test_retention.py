@@ -334,3 +334,22 @@ def test_what_is_not_old_is_not_read(database: Database, kind: str) -> None:
     assert ("USING INTEGER PRIMARY KEY" if rowid else INDEXES[kind]) in plan, plan
     assert "TEMP B-TREE" not in plan, plan
     assert "Sort" not in plan, plan
+
+
+def test_whoever_prunes_needs_to_read_and_write_rows_and_nothing_else(postgres_url: str) -> None:
+    with Database(postgres_url) as database:
+        desk, role = Desk(TicketSystem(database)), f"rows_of_{database.url.database}"
+        a_late_one_is_closed(desk)
+        happened(database, at(9))
+        put(database, tables.outbox, message("one", "sent", OLD))
+        with database.write() as connection:
+            connection.execute(sa.text(f"CREATE ROLE {role} LOGIN"))
+            rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+            connection.execute(sa.text(f"GRANT {rights} TO {role}"))
+        try:
+            with Database(database.url.set(username=role).render_as_string(hide_password=False)) as mine:
+                keep = Keep(events=100, usage=400)
+                assert prune(mine, keep, now=LATER).gone == {"messages": 1, "histories": 1}
+        finally:
+            with database.write() as connection:
+                connection.execute(sa.text(f"DROP OWNED BY {role}; DROP ROLE {role}"))
