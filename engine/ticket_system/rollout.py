@@ -63,12 +63,10 @@ def preview(
         with database.snapshot() as connection:
             now = moment(connection)
             course = Rollout(_Proposed(rules.within(connection), book))
-            for ticket_id in batch:
-                ticket = tickets.get(connection, ticket_id)
-                if ticket is None:
-                    continue
-                mine = {clock.target: clock for clock in clocks.of_ticket(connection, ticket_id)}
-                was_answered = partial(tickets.was_answered, connection, ticket)
+            all_clocks, answered = clocks.of_tickets(connection, batch), tickets.answered(connection, batch)
+            for ticket in tickets.listed(connection, batch):
+                mine = {clock.target: clock for clock in all_clocks.get(ticket.id, ())}
+                was_answered = partial(answered.__contains__, ticket.id)
                 changes = course.repromised(mine, ticket, now, was_answered=was_answered).changes
                 found.tickets += 1
                 moves = [_move(one) for one in changes]

@@ -16,6 +16,7 @@ from ticket_system.errors import HistoryPruned, NotBreached, RetentionError
 from ticket_system.monitor import scan_breaches
 from ticket_system.retention import Keep, preview, prune
 from ticket_system.storage import fleet_tables, report_tables, tables
+from ticket_system.storage import retention as shelves
 from ticket_system.storage.database import Database
 from ticket_system.storage.outbox import STATES
 from ticket_system.system import TicketSystem
@@ -296,3 +297,59 @@ def test_a_count_changes_nothing(desk: Desk) -> None:
     before = everything(desk.system.database)
     assert preview(desk.system.database, EVENTS, now=LATER) == {"histories": 1}
     assert everything(desk.system.database) == before
+
+
+# --- what an idle run reads ----------------------------------------------------------------------------------------
+
+INDEXES = {
+    "messages": "outbox_done",
+    "contents": "report_runs_frozen",
+    "reports": "report_runs_due",
+    "events of Stripe": "stripe_events_done",
+    "wishes": "wishes_taken",
+    "parked": "parked_settled",
+    "ticks": "job_runs_done",
+    "failed ticks": "job_runs_open",
+    "audits": "audit_runs_pk",
+    "histories": "tickets_over",
+    "usage": "usage_batches_sealed",
+    "usage never billed": "usage_facts_never_sealed",
+}
+
+
+@pytest.mark.parametrize("kind", tuple(shelves.SHELVES))
+def test_what_is_not_old_is_not_read(database: Database, kind: str) -> None:
+    """The oldest come first, from an index that holds nothing else: the first that is too young ends the search."""
+    shelf = shelves.SHELVES[kind]
+    chosen = sa.select(*shelf.table.primary_key.columns).where(*shelf.may_go).order_by(shelf.order).limit(10)
+    query = chosen.params(before=NOW).compile(database.engine, compile_kwargs={"literal_binds": True})
+    words = "EXPLAIN QUERY PLAN" if database.dialect == "sqlite" else "EXPLAIN (COSTS OFF)"
+    with database.read() as connection:
+        if database.dialect == "postgresql":
+            # Empty tables are read whole, unless somebody says that it is dear.
+            for way in ("seqscan", "sort", "bitmapscan", "hashjoin", "mergejoin"):
+                connection.execute(sa.text(f"SET LOCAL enable_{way} = off"))
+        plan = "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{words} {query}"))
+    rowid = kind == "audits" and database.dialect == "sqlite"
+    assert ("USING INTEGER PRIMARY KEY" if rowid else INDEXES[kind]) in plan, plan
+    assert "TEMP B-TREE" not in plan, plan
+    assert "Sort" not in plan, plan
+
+
+def test_whoever_prunes_needs_to_read_and_write_rows_and_nothing_else(postgres_url: str) -> None:
+    with Database(postgres_url) as database:
+        desk, role = Desk(TicketSystem(database)), f"rows_of_{database.url.database}"
+        a_late_one_is_closed(desk)
+        happened(database, at(9))
+        put(database, tables.outbox, message("one", "sent", OLD))
+        with database.write() as connection:
+            connection.execute(sa.text(f"CREATE ROLE {role} LOGIN"))
+            rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+            connection.execute(sa.text(f"GRANT {rights} TO {role}"))
+        try:
+            with Database(database.url.set(username=role).render_as_string(hide_password=False)) as mine:
+                keep = Keep(events=100, usage=400)
+                assert prune(mine, keep, now=LATER).gone == {"messages": 1, "histories": 1}
+        finally:
+            with database.write() as connection:
+                connection.execute(sa.text(f"DROP OWNED BY {role}; DROP ROLE {role}"))

@@ -154,8 +154,8 @@ SHELVES: dict[str, Shelf] = {
             job_runs.c.state == named("done"),
             job_runs.c.slot < _before,
             # The last of each job tells how long ago it was done.
-            sa.exists().where(
-                _newer.c.job == job_runs.c.job, _newer.c.slot > job_runs.c.slot, _newer.c.state == named("done")
+            parts.there_is(
+                _newer, _newer.c.job == job_runs.c.job, _newer.c.slot > job_runs.c.slot, _newer.c.state == named("done")
             ),
         ),
         job_runs.c.slot,

@@ -37,20 +37,30 @@ from ticket_system.storage.tables import (
 before = sa.bindparam("before", type_=Instant)
 _now = sa.bindparam("now", type_=Instant)
 
+
+def there_is(of: sa.FromClause, *where: sa.ColumnElement[bool]) -> sa.Exists:
+    """Say that there is one, looked for row by row: OFFSET keeps PostgreSQL from joining all that is stored."""
+    one: sa.Select[Any] = sa.select(sa.literal_column("1")).select_from(of).where(*where)
+    return sa.exists(one.offset(sa.literal_column("0")))
+
+
 # --- messages and reports ------------------------------------------------------------------------------------------
 
 _bundle = outbox.alias("bundle")
-is_in_a_bundle_to_come = sa.exists().where(
+is_in_a_bundle_to_come = there_is(
+    _bundle,
     _bundle.c.id == outbox.c.bundle_id,
     _bundle.c.state.not_in([named("sent"), named("dropped")]),
 )
 
-has_letters_to_come = sa.exists().where(
+has_letters_to_come = there_is(
+    report_deliveries,
     report_deliveries.c.run_id == report_runs.c.id,
     report_deliveries.c.state.not_in([named("sent"), named("skipped")]),
 )
 _later = report_runs.alias("later")
-has_a_later_report = sa.exists().where(
+has_a_later_report = there_is(
+    _later,
     _later.c.organisation == report_runs.c.organisation,
     _later.c.kind == report_runs.c.kind,
     _later.c.sent_on > report_runs.c.sent_on,
@@ -87,7 +97,8 @@ _delivery = usage_deliveries.alias("delivery")
 
 def _is_moving(batch_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """Say that a delivery of a batch is not settled, or was not by then."""
-    return sa.exists().where(
+    return there_is(
+        _delivery,
         _delivery.c.batch_id == batch_id,
         sa.or_(one_of(_delivery.c.state, _UNSETTLED), _delivery.c.last_attempt_at >= before),
     )
@@ -102,12 +113,12 @@ def _owes(ticket_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     )
     young = sa.or_(_fact.c.recorded_at >= before, _fact.c.forgiven_at >= before)
     moving = sa.and_(_fact.c.batch_id.is_not(None), _is_moving(_fact.c.batch_id))
-    return sa.exists().where(_fact.c.ticket_id == ticket_id, sa.or_(unsealed, young, moving))
+    return there_is(_fact, _fact.c.ticket_id == ticket_id, sa.or_(unsealed, young, moving))
 
 
 def _is_at_work(ticket_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """Say that a ticket is active, or was by then: it may be counted, or credited, again."""
-    return sa.exists().where(tickets.c.id == ticket_id, sa.or_(is_active, tickets.c.updated_at >= before))
+    return there_is(tickets, tickets.c.id == ticket_id, sa.or_(is_active, tickets.c.updated_at >= before))
 
 
 _inside = usage_facts.alias("inside")
@@ -119,12 +130,13 @@ batch_may_go: tuple[sa.ColumnElement[bool], ...] = (
     usage_batches.c.window_end < before,
     sa.not_(_is_moving(usage_batches.c.id)),
     # Counted there, and sent by nobody we know: until that is settled, every batch of the lane may have to do with it.
-    ~sa.exists(
-        sa.select(sa.literal_column("1"))
-        .join_from(_sent, _lane, _lane.c.id == _sent.c.lane_id)
-        .where(_sent.c.batch_id == usage_batches.c.id, _lane.c.surplus != sa.literal_column("0"))
+    ~there_is(
+        sa.join(_sent, _lane, _lane.c.id == _sent.c.lane_id),
+        _sent.c.batch_id == usage_batches.c.id,
+        _lane.c.surplus != sa.literal_column("0"),
     ),
-    ~sa.exists().where(
+    ~there_is(
+        _inside,
         _inside.c.batch_id == usage_batches.c.id,
         sa.or_(_is_at_work(_inside.c.ticket_id), _owes(_inside.c.ticket_id)),
     ),
@@ -176,9 +188,9 @@ def _settled(
 history_may_go: tuple[sa.ColumnElement[bool] | sa.TextClause, ...] = (
     sa.text(OVER),
     tickets.c.updated_at < before,
-    ~sa.exists().where(clocks.c.ticket_id == tickets.c.id, clocks.c.stopped_at.is_(None)),
+    ~there_is(clocks, clocks.c.ticket_id == tickets.c.id, clocks.c.stopped_at.is_(None)),
     # A waiver, for one, leaves the ticket itself as it was.
-    ~sa.exists().where(events.c.ticket_id == tickets.c.id, events.c.recorded_at >= before),
+    ~there_is(events, events.c.ticket_id == tickets.c.id, events.c.recorded_at >= before),
     sa.not_(_owes(tickets.c.id)),
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ticket_system.tickets import ACTIVE_STATUSES
+from ticket_system.tickets import ACTIVE_STATUSES, STATUS_FLOW
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -271,6 +271,7 @@ def one_of(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnE
 
 
 is_active = one_of(tickets.c.status, ACTIVE_STATUSES)
+is_done = one_of(tickets.c.status, tuple(status for status in STATUS_FLOW if status not in ACTIVE_STATUSES))
 
 _active_sql = "status IN ({})".format(", ".join(f"'{status}'" for status in ACTIVE_STATUSES))
 
@@ -285,6 +286,10 @@ def partial(name: str, *columns: sa.Column[Any], where: str, unique: bool = Fals
 partial("tickets_queue", tickets.c.priority, tickets.c.created_at, where=_active_sql)
 partial("tickets_open_of_assignee", tickets.c.assignee, where=_active_sql)
 partial("tickets_open_of_customer", tickets.c.customer, where=f"{_active_sql} AND customer IS NOT NULL")
+# What is done, in the order of a queue; and whom the reports of one customer are about.
+DONE = "status IN ('resolved', 'closed', 'cancelled')"
+partial("tickets_done", tickets.c.status, tickets.c.priority, tickets.c.created_at, where=DONE)
+partial("tickets_of_customer", tickets.c.customer, tickets.c.created_at, where="customer IS NOT NULL")
 sa.Index("tickets_of_assignee", tickets.c.assignee, tickets.c.priority, tickets.c.created_at)
 # The report reads what happened in its period, from the index alone.
 sa.Index("tickets_opened", tickets.c.created_at, tickets.c.priority)

@@ -74,6 +74,9 @@ def _what_is_kept() -> None:
     op.add_column("tickets", sa.Column("usage_pruned_at", instant))
     over = "status IN ('closed', 'cancelled') AND history_pruned_at IS NULL"
     op.create_index("tickets_over", "tickets", ["updated_at"], **where(over))
+    done = "status IN ('resolved', 'closed', 'cancelled')"
+    op.create_index("tickets_done", "tickets", ["status", "priority", "created_at"], **where(done))
+    op.create_index("tickets_of_customer", "tickets", ["customer", "created_at"], **where("customer IS NOT NULL"))
     op.create_index("outbox_done", "outbox", ["created_at"], **where("state IN ('sent', 'bundled', 'dropped')"))
     op.create_index("report_runs_due", "report_runs", ["due_at", "id"])
     op.create_index("report_runs_frozen", "report_runs", ["due_at"], **where("content IS NOT NULL"))
