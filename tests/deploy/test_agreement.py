@@ -1,0 +1,128 @@
+"""What stands in several places under deploy/ is the same in all of them, and the same as in the code."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+import yaml  # type: ignore[import-untyped]
+
+from tests.deploy.monitoring import RUNBOOK, metrics
+from tests.deploy.programs import ROOT
+from ticket_tasks import names, registry
+from ticket_worker.__main__ import app
+from ticket_worker.errors import SettingsError
+from ticket_worker.settings import FILE_SUFFIX, Settings, read_settings, variable
+
+DEPLOY = ROOT / "deploy"
+EXAMPLE = DEPLOY / "kubernetes/overlays/example"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+KNOWN = {variable(name) + suffix for name in Settings.model_fields for suffix in ("", FILE_SUFFIX)}
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Every file that starts a process of ours."""
+    yield ROOT / "docker-compose.yml", (ROOT / "docker-compose.yml").read_text()
+    for folder in ("kubernetes", "systemd"):
+        for path in (DEPLOY / folder).rglob("*"):
+            if path.is_file() and "secrets" not in path.parts:
+                yield path, path.read_text()
+    yield DEPLOY / "Dockerfile", (DEPLOY / "Dockerfile").read_text()
+
+
+def test_the_version_is_the_projects() -> None:
+    version = PROJECT["project"]["version"]
+    base = yaml.safe_load((DEPLOY / "kubernetes/base/kustomization.yaml").read_text())
+    assert [image["newTag"] for image in base["images"]] == [version]
+    migration = yaml.safe_load((DEPLOY / "kubernetes/base/migrate.yaml").read_text())
+    assert migration["metadata"]["name"] == f"tickets-migrate-{version.replace('.', '-')}"
+    assert f"image: blackroad-ticket-system:{version}\n" in (ROOT / "docker-compose.yml").read_text()
+
+
+def test_every_queue_has_its_workers() -> None:
+    queues = {queue.name for queue in names.QUEUES}
+    target = (DEPLOY / "systemd/tickets.target").read_text()
+    assert set(re.findall(r"tickets-worker@(\w+)\.service", target)) == queues
+    base = yaml.safe_load((DEPLOY / "kubernetes/base/kustomization.yaml").read_text())
+    assert queues <= set(base["resources"])
+    for queue in queues:
+        told = yaml.safe_load((DEPLOY / f"kubernetes/base/{queue}/kustomization.yaml").read_text())
+        assert f"value: {queue}}}" in told["patches"][0]["patch"]
+
+
+def test_every_setting_is_one() -> None:
+    told = {name: path for path, text in texts() for name in re.findall(r"\bTICKETS_[A-Z_]+\b", text)}
+    unknown = {name: path.name for name, path in told.items() if name not in KNOWN}
+    if {"TICKETS_METRICS_PORT", "TICKETS_METRICS_HOST"} - KNOWN:
+        pytest.skip("the settings of metrics are not there yet")
+    assert unknown == {}
+
+
+def test_every_command_is_one() -> None:
+    verbs = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    if not {"metrics", "health"} <= verbs:
+        pytest.skip("the commands of metrics and health are not there yet")
+    told = {verb for _, text in texts() for verb in re.findall(r"bin/ticket-worker (\w+)", text)}
+    told |= {verb for _, text in texts() for verb in re.findall(r"(?:args|command): \[(?:ticket-worker, )?(\w+)", text)}
+    assert told - {"tickets", "db", "redis", "CMD"} <= verbs
+
+
+def test_the_scan_is_found_by_its_name() -> None:
+    alerts = (DEPLOY / "monitoring/alerts.yml").read_text()
+    (pattern,) = re.findall(r'timestamp_seconds\{job=~"([^"]+)"\}', alerts)
+    assert [job.name for job in registry.JOBS if re.fullmatch(pattern, job.name)] == [names.SCAN_BREACHES]
+
+
+def test_the_example_starts_nothing_before_it_was_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for line in (EXAMPLE / "settings.env").read_text().splitlines():
+        name, _, value = line.partition("=")
+        monkeypatch.setenv(name, value.replace("/run/secrets/tickets", str(EXAMPLE / "secrets")))
+    monkeypatch.setenv("TICKETS_DATABASE_URL_FILE", str(EXAMPLE / "secrets/database_url"))
+    monkeypatch.setenv("TICKETS_REDIS_URL_FILE", str(EXAMPLE / "secrets/redis_url"))
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    # Each that can tell, tells.
+    for name in ("REDIS_URL", "LINK_SECRETS", "STRIPE_WEBHOOK_SECRETS"):
+        assert f"TICKETS_{name}:" in str(refused.value)
+    for name in ("database_url", "owner_url", "reader_url"):
+        # Not a word that would be taken for the name of a file.
+        assert (EXAMPLE / f"secrets/{name}").read_text().startswith("postgresql://CHANGE-ME")
+
+
+def test_compose_works_with_the_passwords_it_brings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("database_url", "redis_url", "link_secrets"):
+        monkeypatch.setenv(f"TICKETS_{name.upper()}_FILE", str(DEPLOY / "compose" / name))
+    monkeypatch.setenv("TICKETS_PUBLIC_URL", "http://127.0.0.1:8020")
+    password = (DEPLOY / "compose/postgres_password").read_text().strip()
+    assert f":{password}@postgres:" in read_settings().database
+    assert f">{read_settings().broker.split(':')[2].split('@')[0]} " in (DEPLOY / "redis/users.acl").read_text()
+
+
+def test_the_image_holds_what_each_process_needs() -> None:
+    locked = set(re.findall(r"(?m)^([\w-]+)==", (DEPLOY / "locks/image.txt").read_text()))
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = {
+        re.split(r"[\[>=]", requirement)[0].lower().replace("_", "-")
+        for extra in ("postgres", "tasks", "worker", "notify", "web", "billing", "digest", "charts", "trace", "redbeat")
+        for requirement in extras[extra]
+    }
+    assert wanted - {"blackroad-ticket-system"} <= locked
+
+
+def test_every_link_of_the_runbook_leads_somewhere() -> None:
+    text = (ROOT / RUNBOOK).read_text()
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+
+
+def test_no_metric_stands_twice() -> None:
+    names_of = [metric.name for metric in metrics(ROOT).values()]
+    lines = [
+        line for line in (DEPLOY / "monitoring/metrics.txt").read_text().splitlines() if line.startswith("tickets")
+    ]
+    assert len(lines) == len(set(names_of))
