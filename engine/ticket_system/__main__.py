@@ -15,8 +15,12 @@ from ticket_system.commands import (
     calls,
     desk,
     digest,
+    doctor,
     figures,
+    jobs,
+    parked,
     policy,
+    prune,
     recipients,
     simulation,
     transfer,
@@ -26,6 +30,7 @@ from ticket_system.commands import (
 )
 from ticket_system.commands.terminal import Refused, clean
 from ticket_system.errors import (
+    HistoryPruned,
     InvalidTransition,
     PolicyError,
     StorageError,
@@ -38,6 +43,7 @@ TROUBLE, USAGE, NOT_FOUND, REFUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 4, 130, 
 # The first that fits.
 _STATUSES: tuple[tuple[type[TicketSystemError], int], ...] = (
     (TicketNotFound, NOT_FOUND),
+    (HistoryPruned, NOT_FOUND),
     (InvalidTransition, REFUSED),
     (Refused, REFUSED),
     (StorageError, TROUBLE),
@@ -74,12 +80,16 @@ app.command()(trust.waive)
 app.command()(figures.breaches)
 app.command()(figures.report)
 app.command()(trust.audit)
+app.command()(doctor.doctor)
+app.command()(jobs.jobs)
 app.add_typer(transfer.importing, name="import")
 app.command()(transfer.export)
 policy.policy.command()(simulation.simulate)
 app.add_typer(policy.policy, name="policy")
+app.command()(prune.prune)
 app.add_typer(upkeep.db, name="db")
 app.add_typer(upkeep.deliveries, name="outbox")
+app.add_typer(parked.parked, name="parked")
 app.add_typer(usage.usage, name="usage")
 app.add_typer(billing.billing, name="billing")
 app.add_typer(recipients.organisations, name="organisations")

@@ -16,7 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ticket_system.billing.usage import KINDS
-from ticket_system.errors import DuplicateTicket, InvalidTicket, InvalidTransition, PolicyError, TicketNotFound
+from ticket_system.errors import (
+    DuplicateComment,
+    DuplicateTicket,
+    InvalidTicket,
+    InvalidTransition,
+    PolicyError,
+    TicketNotFound,
+)
 from ticket_system.metering import Metering
 from ticket_system.promises import Promises
 from ticket_system.rulebook import Rulebook
@@ -243,7 +250,7 @@ class Changes:
         try:
             tickets.insert_comments(self.connection, comment)
         except exc.IntegrityError as error:
-            raise InvalidTicket(f"a comment with the id {comment.id!r} exists already") from error
+            raise DuplicateComment(comment.id) from error
         self._promises.answered(ticket, comment, now)
         tickets.update(self.connection, comment.ticket_id, updated_at=now)
         kind = "internal" if comment.is_internal else "public"

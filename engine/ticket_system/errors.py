@@ -2,6 +2,7 @@
 
 TicketSystemError
 ├── InvalidTicket (ValueError)              a field makes no sense
+│   ├── DuplicateComment                    likewise, for a comment
 │   └── DuplicateTicket                     the id is taken; nothing was overwritten
 ├── InvalidTransition (ValueError)          the status flow has no such move
 ├── PolicyError (ValueError)                a promise that cannot be kept, or read
@@ -9,6 +10,9 @@ TicketSystemError
 ├── TicketNotFound (LookupError, ValueError)
 ├── BillingError (ValueError)               an account, or a delivery of usage, does not allow this
 ├── ReportError (ValueError)                a report, or whoever gets it, does not allow this
+├── ParkingError (ValueError)               a parked message does not allow this
+├── RetentionError (ValueError)             what is needed would be forgotten
+├── HistoryPruned (LookupError)             what is asked for was forgotten, by policy
 ├── ImportFailed (ValueError)               the file as a whole cannot be read
 └── StorageError
     ├── SchemaOutdated                      upgrade the database, or the program
@@ -19,6 +23,7 @@ TicketSystemError
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 _LONGEST_SHOWN = 100
 
@@ -46,6 +51,14 @@ class DuplicateTicket(InvalidTicket):
     def __init__(self, ticket_id: str) -> None:
         super().__init__(f"a ticket with the id {ticket_id!r} exists already")
         self.ticket_id = ticket_id
+
+
+class DuplicateComment(InvalidTicket):
+    """A comment with this id is stored already; nothing was overwritten."""
+
+    def __init__(self, comment_id: str) -> None:
+        super().__init__(f"a comment with the id {comment_id!r} exists already")
+        self.comment_id = comment_id
 
 
 class InvalidTransition(TicketSystemError, ValueError):
@@ -86,6 +99,22 @@ class ReportError(TicketSystemError, ValueError):
     """What was asked of a report, or of whoever gets it, cannot be done; the message says why, and what can."""
 
 
+class ParkingError(TicketSystemError, ValueError):
+    """What was asked of a parked message cannot be done; the message says why, and what can."""
+
+
+class RetentionError(TicketSystemError, ValueError):
+    """Something would be kept too short to be safe; the message says how long it has to be."""
+
+
+class HistoryPruned(TicketSystemError, LookupError):
+    """The events of a ticket were forgotten, by policy: its verdicts stand, and cannot be explained any more."""
+
+    def __init__(self, ticket_id: str, at: datetime) -> None:
+        super().__init__(f"the history of ticket {ticket_id} was pruned on {at:%Y-%m-%d}; its clocks stand as they are")
+        self.ticket_id, self.at = ticket_id, at
+
+
 class ImportFailed(TicketSystemError, ValueError):
     """The file as a whole cannot be imported; nothing was."""
 
@@ -96,6 +125,11 @@ class StorageError(TicketSystemError):
 
 class SchemaOutdated(StorageError):
     """The database's schema and this program do not belong together; the message says what to do."""
+
+    def __init__(self, message: str, *, is_newer: bool = False) -> None:
+        super().__init__(message)
+        #: Whether it is the program that has to change; else an upgrade of the database may be on its way.
+        self.is_newer = is_newer
 
 
 class StorageUnavailable(StorageError):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from ticket_system.errors import StorageError, TicketSystemError
 from ticket_tasks.errors import Rejected, Transient, Uncertain, Unreachable
 
@@ -64,10 +66,15 @@ def attempt(send: Callable[[Callable[[], None]], str | None], begin: Callable[[]
         raise
     except _LeaseLost as error:
         return Outcome("lost", error=error)
-    except Transient as error:
-        return Outcome("postponed", error=error)
-    except Uncertain as error:
-        return Outcome("uncertain", error=error)
+    except (Transient, Uncertain) as error:
+        return Outcome("postponed" if isinstance(error, Transient) else "uncertain", error=error)
+    except SoftTimeLimitExceeded:
+        # Not the letter's fault: one that has not left the house may do so in the next run.
+        return (
+            Outcome("uncertain", error=Uncertain("the job ran out of time halfway through"))
+            if begun
+            else Outcome("postponed", error=Transient("the job ran out of time before its turn"))
+        )
     except (Rejected, TicketSystemError) as error:
         return Outcome("refused", error=error)
     except Exception as error:  # noqa: BLE001 - a bug, not the weather: it stops nothing of what lies behind it

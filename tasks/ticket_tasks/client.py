@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
+import json
+import os
+import threading
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-from celery import Celery
-from kombu.exceptions import OperationalError
-from kombu.pools import ProducerPool
+from typing import Literal, Self
 
 from ticket_tasks import names
-from ticket_tasks.errors import BrokerUnreachable
-from ticket_tasks.payloads import OpenTicket
+from ticket_tasks.journal import Kept
+from ticket_tasks.payloads import (
+    AcknowledgeTicket,
+    AddComment,
+    Answer,
+    AssignTicket,
+    EscalateTicket,
+    OpenTicket,
+    Report,
+    SetStatus,
+    Wish,
+)
+from ticket_tasks.post import Post
 
-#: Threads that send at the same moment; more of them take turns.
-_CONNECTIONS = 10
+#: Ids that are made of a message's content lie in a space of their own.
+_OURS = uuid.UUID("0f5b2f57-5f0c-4f3e-9f0e-0a4f9b1f7a52")
 
 
 class TicketClient:
-    """Sends messages to the ticket workers; keep one per process, it is safe to share between threads."""
+    """Sends messages to the ticket workers; keep one per process, it is safe to share between threads.
 
-    def __init__(self, broker_url: str, *, timeout_seconds: float = 3.0) -> None:
-        self._app = Celery("ticket-client", broker=broker_url, set_as_current=False, autofinalize=False)
-        self._app.conf.update(
-            task_serializer="json",
-            accept_content=["json"],
-            task_queues=names.QUEUES,
-            task_default_queue=names.DESK,
-            task_create_missing_queues=False,
-            task_ignore_result=True,
-            broker_connection_timeout=timeout_seconds,
-            broker_transport_options={
-                "global_keyprefix": names.KEY_PREFIX,
-                "socket_connect_timeout": timeout_seconds,
-                "socket_timeout": timeout_seconds,
-                "client_name": "ticket-client",
-            },
-            # One repeat, for a connection that went stale while it lay idle; whoever calls knows how long to insist.
-            task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
-        )
+    Every method returns the key of its wish, or takes yours: repeat a call that failed with the same `key`, and however
+    often it arrives it is done once. Without one it is made of the content and of the moment: `at`, when you name it
+    (the same fact told twice is one), else now (two calls are two wishes). Each raises `ValueError`, before anything
+    is sent, for a field that makes no sense, and `BrokerUnreachable` when nothing could be enqueued, after at most
+    about three times `timeout_seconds`; its `key` is the one to repeat the call with.
 
-        # Celery's own pools are shared by everything in this process that talks to the same broker: closing them
-        # would cut off the others.
-        self._connections = self._app.connection_for_write().Pool(limit=_CONNECTIONS)
-        self._producers = ProducerPool(self._connections, limit=_CONNECTIONS)
+    With a `journal` ("memory", or the path of a file that outlives the process) what was sent is kept until the workers
+    have confirmed that it is in their database, and sent again as long as they have not: a broker that loses a message,
+    or is away, loses nothing then, and no method raises `BrokerUnreachable`.
+    """
+
+    def __init__(
+        self, broker_url: str, *, timeout_seconds: float = 3.0, journal: Path | Literal["memory"] | None = None
+    ) -> None:
+        self._post = Post(broker_url, timeout_seconds=timeout_seconds, journal=journal)
 
     def open_ticket(  # noqa: PLR0913 - a ticket has this many fields, and all but three have a default
         self,
@@ -63,56 +66,136 @@ class TicketClient:
         group: str | None = None,
         created_at: datetime | None = None,
         ticket_id: str | None = None,
+        key: str | None = None,
     ) -> str:
-        """Ask for a new ticket and return its id.
+        """Ask for a new ticket and return its id, which is its key as well unless you name another.
 
-        Repeat a failed call with the same `ticket_id`: however often it arrives, one ticket is opened. Raises
-        `ValueError` for a field that makes no sense and `BrokerUnreachable` when nothing could be enqueued.
+        The promise to the requester starts at `created_at`, by default now, however long the message waits.
         """
-        wish = OpenTicket(
-            ticket_id=ticket_id or str(uuid.uuid4()),
-            title=title,
-            description=description,
-            requester=requester,
-            priority=priority,
-            sla_hours=sla_hours,
-            assignee=assignee,
-            tags=tuple(tags),
-            customer=customer,
-            plan=plan,
-            group=group,
-            # Now, not when the job runs: the promise to the requester starts here, however long the message waits.
-            created_at=created_at or datetime.now(UTC),
+        wish = {
+            "title": title,
+            "description": description,
+            "requester": requester,
+            "priority": priority,
+            "sla_hours": sla_hours,
+            "assignee": assignee,
+            "tags": tuple(tags),
+            "customer": customer,
+            "plan": plan,
+            "group": group,
+        }
+        named = ticket_id or (
+            _id_of(names.OPEN_TICKET, key) if key else _id_of(names.OPEN_TICKET, wish, _moment(created_at))
         )
-        self._send(names.OPEN_TICKET, names.DESK, wish.ticket_id, {"payload": wish.model_dump(mode="json")})
-        return wish.ticket_id
+        given = {**wish, "ticket_id": named, "created_at": created_at or datetime.now(UTC)}
+        self._wish(names.OPEN_TICKET, OpenTicket, given, key or named, None)
+        return named
+
+    def add_comment(
+        self,
+        ticket_id: str,
+        author: str,
+        body: str,
+        *,
+        is_internal: bool = False,
+        at: datetime | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Add a comment; an internal one is not for the requester."""
+        given = {"ticket_id": ticket_id, "author": author, "body": body, "is_internal": is_internal}
+        return self._wish(names.ADD_COMMENT, AddComment, given, key, at)
+
+    def assign_ticket(
+        self,
+        ticket_id: str,
+        assignee: str,
+        *,
+        author: str = "system",
+        at: datetime | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Give a ticket to somebody; an open one moves to in_progress."""
+        given = {"ticket_id": ticket_id, "assignee": assignee, "author": author}
+        return self._wish(names.ASSIGN_TICKET, AssignTicket, given, key, at)
+
+    def set_status(
+        self,
+        ticket_id: str,
+        status: str,
+        *,
+        author: str = "system",
+        note: str = "",
+        at: datetime | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Move a ticket along its way; it counts from when the workers do it. A note becomes an internal comment."""
+        given = {"ticket_id": ticket_id, "status": status, "author": author, "note": note}
+        return self._wish(names.SET_STATUS, SetStatus, given, key, at)
+
+    def escalate_ticket(
+        self,
+        ticket_id: str,
+        reason: str = "",
+        *,
+        author: str = "system",
+        at: datetime | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Raise the priority one step, and with it what is promised."""
+        given = {"ticket_id": ticket_id, "reason": reason, "author": author}
+        return self._wish(names.ESCALATE_TICKET, EscalateTicket, given, key, at)
+
+    def acknowledge_ticket(
+        self,
+        ticket_id: str,
+        author: str,
+        *,
+        until: datetime | None = None,
+        note: str = "",
+        at: datetime | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Stop the escalation chains of a ticket, not its clocks; they go on at `until`, or when the policy says."""
+        given = {"ticket_id": ticket_id, "author": author, "until": until, "note": note}
+        return self._wish(names.ACKNOWLEDGE_TICKET, AcknowledgeTicket, given, key, at)
+
+    def report(self, days: int = 7, *, at: datetime | None = None, key: str | None = None) -> str:
+        """Ask for the figures of the last days; `wait` returns them as the answer's `value`."""
+        return self._wish(names.REPORT, Report, {"days": days}, key, at)
+
+    def wait(self, key: str, timeout_seconds: float = 10.0) -> Answer | None:
+        """Return what became of a wish; None: nobody has said so within that time, which is no reason to repeat it.
+
+        An answer is kept for ten minutes. Raises `BrokerUnreachable`.
+        """
+        return self._post.answers.wait(key, timeout_seconds)
+
+    def unconfirmed(self, limit: int = 1000) -> list[Kept]:
+        """Return what the journal holds: messages that no worker has confirmed yet."""
+        return self._post.journal.waiting(limit) if self._post.journal else []
+
+    def flush(self, timeout_seconds: float = 30.0) -> int:
+        """Wait until the workers have confirmed everything in the journal; returns how many they have not."""
+        return self._post.flush(timeout_seconds)
 
     def tick(self, name: str, queue: str, *, expires_seconds: float) -> None:
         """Have a job of the schedule run now, unless nobody takes the tick in time. Raises `BrokerUnreachable`."""
-        self._send(name, queue, "tick", {}, expires=expires_seconds)
+        self._post.send(name, f"{name}:{uuid.uuid4().hex[:8]}", {}, queue=queue, expires=expires_seconds)
 
     def close(self) -> None:
-        """Give back the connections; the client cannot be used afterwards."""
-        self._producers.force_close_all()  # type: ignore[attr-defined] # missing in the stubs
-        self._connections.force_close_all()
-        self._app.close()
+        """Give back the connections; the client cannot be used afterwards.
 
-    def _send(self, name: str, queue: str, about: str, kwargs: dict[str, object], expires: float | None = None) -> None:
-        try:
-            with self._producers.acquire(block=True) as producer:
-                self._app.send_task(
-                    name,
-                    kwargs=kwargs,
-                    queue=queue,
-                    task_id=f"{name}:{about}:{uuid.uuid4().hex[:8]}",
-                    producer=producer,
-                    # Workers log what they were called with; what a requester wrote is nobody's business there.
-                    argsrepr="()",
-                    kwargsrepr="{…}",
-                    expires=expires,
-                )
-        except OperationalError as error:
-            raise BrokerUnreachable("the broker cannot be reached; nothing was enqueued") from error
+        What a file keeps is sent by the next client; what is kept in memory is given up: `flush` before.
+        """
+        self._post.close()
+
+    def _wish(
+        self, name: str, model: type[Wish], given: Mapping[str, object], key: str | None, at: datetime | None
+    ) -> str:
+        key = key or _id_of(name, given, _moment(at))
+        wish = model.model_validate({**given, "key": key, "asked_at": at or datetime.now(UTC), "answer": True})
+        self._post.hand_over(name, key, wish.model_dump(mode="json"))
+        return key
 
     def __enter__(self) -> Self:
         return self
@@ -121,3 +204,13 @@ class TicketClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _id_of(*parts: object) -> str:
+    """Return an id that is the same for the same content."""
+    return str(uuid.uuid5(_OURS, json.dumps(parts, sort_keys=True, default=str)))
+
+
+def _moment(at: datetime | None) -> object:
+    """Return what tells one call from another: the moment the caller names, or this one in this thread."""
+    return at or (time.time_ns(), os.getpid(), threading.get_ident())

@@ -3,6 +3,7 @@
 JobError
 ├── Transient                               the weather: try again later
 │   └── Unreachable                         the weather for everything that goes there: let it rest
+├── TooEarly                                the message it builds on is not here yet: try again in a moment
 ├── Rejected                                it will never work like this: do not try again
 ├── Uncertain                               it may have worked: a person has to look
 └── BrokerUnreachable (ConnectionError)     nothing was enqueued
@@ -27,6 +28,10 @@ class Unreachable(Transient):
     """The place itself is away: whatever else goes there would fail the same way, and is not tried for a while."""
 
 
+class TooEarly(JobError):
+    """What a message is about is not there, or not ready for it; another message may be on its way."""
+
+
 class Rejected(JobError):
     """The outside world refused; the same call would be refused again."""
 
@@ -36,4 +41,7 @@ class Uncertain(JobError):
 
 
 class BrokerUnreachable(JobError, ConnectionError):
-    """The broker did not answer in time; nothing was enqueued, and the call may be repeated."""
+    """The broker did not answer in time; nothing was enqueued, and the call may be repeated with the same `key`."""
+
+    #: That of the wish which could not be enqueued; None where it was about something else.
+    key: str | None = None

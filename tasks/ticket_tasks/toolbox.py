@@ -13,8 +13,9 @@ from ticket_system.billing.subscriptions import Subscription
 from ticket_system.billing.usage import Window
 from ticket_system.inbox import Effects, InboxEvent
 from ticket_system.ledger import Lane, Row
+from ticket_system.retention import Keep
 from ticket_system.storage.database import Database
-from ticket_tasks.payloads import TicketAlarm, TicketAlarms
+from ticket_tasks.payloads import Answer, TicketAlarm, TicketAlarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,20 @@ class Shop(Protocol):
         """Return what follows from an event; what it says of a state is not taken from it but fetched."""
 
 
+class Teller(Protocol):
+    """The port to whoever waits for what became of a wish. Raises `BrokerUnreachable`."""
+
+    def tell(self, answer: Answer) -> None:
+        """Leave word, for a while."""
+
+
+class Silence:
+    """Tells nobody anything."""
+
+    def tell(self, answer: Answer) -> None:
+        """Forget it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stationery:
     """What every report carries, whatever it tells."""
@@ -160,6 +175,7 @@ class Toolbox:
     #: Gets the notices of tickets whose assignee is no mail address.
     mail_to: str | None = None
     stationery: Stationery = Stationery()
+    answers: Teller = field(default_factory=Silence)
     scan_batch_size: int = 1000
     #: How long one scan may go on draining; the next tick carries on.
     scan_budget_seconds: float = 20.0
@@ -167,6 +183,10 @@ class Toolbox:
     audit_batch_size: int = 500
     audit_sample: int = 5000
     audit_budget_seconds: float = 20.0
+    #: How long things are kept; rows per transaction of whoever forgets them, and how long one run may go on.
+    keep: Keep = field(default_factory=Keep)
+    prune_batch_size: int = 1000
+    prune_budget_seconds: float = 60.0
     deliver_batch_size: int = 10
     deliver_budget_seconds: float = 10.0
     #: How long one report, comparison or synchronisation may go on; the next tick carries on.

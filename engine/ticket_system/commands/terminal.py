@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from ticket_system.errors import BillingError, InvalidTicket, ReportError, StorageUnavailable, TicketSystemError
+from ticket_system.errors import (
+    BillingError,
+    InvalidTicket,
+    ParkingError,
+    ReportError,
+    StorageUnavailable,
+    TicketSystemError,
+)
 from ticket_system.tickets import PRIORITY_LABELS
 
 if TYPE_CHECKING:
@@ -99,7 +106,7 @@ def each(
         for number in numbers:
             try:
                 act(system, number)
-            except (BillingError, ReportError) as error:
+            except (BillingError, ParkingError, ReportError) as error:
                 refused.append(error)
     changed = len(numbers) - len(refused)
     if as_json:

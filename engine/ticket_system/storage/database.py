@@ -52,10 +52,19 @@ class Database:
 
     `read()` and `write()` are one transaction each: committed at the end, rolled back as a whole when anything
     is raised. Trouble with the database itself comes out as StorageUnavailable.
+
+    On PostgreSQL it keeps up to `pool_size` connections, and opens at most five more for as long as they are needed.
+    With `statement_seconds` a statement that takes longer is undone by the server, and one that the server does not
+    answer is given up a few seconds later; without, both are waited for.
     """
 
     def __init__(
-        self, path_or_url: str | Path, *, pool_size: int = 5, clock: Callable[[], datetime] | None = None
+        self,
+        path_or_url: str | Path,
+        *,
+        pool_size: int = 5,
+        clock: Callable[[], datetime] | None = None,
+        statement_seconds: float | None = None,
     ) -> None:
         self.url = url_of(path_or_url)
         self.dialect = self.url.get_backend_name()
@@ -63,9 +72,12 @@ class Database:
         # One writer at a time: SQLite's own queue between threads is a sleep and retry.
         self._turn: AbstractContextManager[Any] = threading.RLock() if self.dialect == "sqlite" else nullcontext()
         try:
-            self.engine = (
-                _sqlite(self.url, self.in_memory) if self.dialect == "sqlite" else _postgresql(self.url, pool_size)
-            )
+            if self.dialect == "sqlite":
+                self.engine = _sqlite(self.url, self.in_memory)
+            else:
+                from ticket_system.storage import postgresql  # noqa: PLC0415 - its driver is an extra
+
+                self.engine = postgresql.connect(self.url, pool_size, statement_seconds)
             if clock is not None:
                 self.engine.update_execution_options(tickets_clock=clock)
         except ModuleNotFoundError as error:
@@ -234,27 +246,6 @@ def seconds_between(
 _CLOCK = sa.select(database_clock)
 
 
-def _postgresql(url: sa.URL, pool_size: int) -> sa.Engine:
-    engine = sa.create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=5,
-        # A connection that died in the pool is replaced, not handed out.
-        pool_pre_ping=True,
-        # An unreachable server is an error within seconds, not a wait.
-        connect_args={"connect_timeout": 5, "application_name": "ticket_system"},
-    )
-
-    @event.listens_for(engine, "connect")
-    def connected(dbapi_connection: Any, _record: object) -> None:
-        # In the server's own zone, the first or the last day that we can store may be one that Python cannot hold.
-        dbapi_connection.autocommit = True
-        dbapi_connection.execute("SET TIME ZONE 'UTC'")
-        dbapi_connection.autocommit = False
-
-    return engine
-
-
 def _sqlite(url: sa.URL, in_memory: bool) -> sa.Engine:  # noqa: FBT001
     arguments: dict[str, Any] = {"timeout": _PATIENCE, "check_same_thread": False}
     # A database in memory lives in one connection, which all threads take in turns.
@@ -307,6 +298,11 @@ _HINTS = {
     "not a database": "this is not a SQLite file, or it is damaged; it was left as it is",
     "malformed": "the file is damaged; it was left as it is, restore it from a copy",
     "refused": "nothing listens at this address; is the server running, are host and port right?",
+    "starting up": "the server is starting; it lets us in when it is done",
+    "shutting down": "the server is shutting down",
+    "statement timeout": "a statement took longer than it may, and was undone",
+    "lock timeout": "somebody else's transaction kept what we needed for too long; nothing was written",
+    "idle-in-transaction timeout": "we kept a transaction open for too long, and the server undid it",
     "timeout": "the server does not answer",
     "password authentication failed": "the server refuses this user or password",
 }

@@ -14,7 +14,7 @@ wishes = sa.Table(
     #: The name of the message on the wire, without its version.
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("ticket_id", sa.Text),
-    #: What became of it: `done`, or why nothing was to be done.
+    #: What became of it, in a word.
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("taken_at", Instant, nullable=False),
     sa.Index("wishes_taken", "taken_at"),
@@ -33,12 +33,13 @@ parked = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("times", sa.Integer, nullable=False),
     sa.Column("parked_at", Instant, nullable=False),
-    #: `waiting`, `replayed` or `dropped`; the last two with when, and by whom.
+    #: `waiting` for a person; `due` to be tried again; `replayed` or `dropped`. Who decided, and when, from `due` on.
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("settled_at", Instant),
     sa.Column("settled_by", sa.Text),
 )
-partial("parked_waiting", parked.c.id, where="state = 'waiting'")
+partial("parked_open", parked.c.state, parked.c.id, where="state IN ('waiting', 'due')")
+partial("parked_settled", parked.c.settled_at, where="state IN ('replayed', 'dropped')")
 
 #: A tick: which job, and the moment at which it was due. Whoever writes the row does the job, everybody else does not.
 job_runs = sa.Table(
@@ -59,3 +60,4 @@ job_runs = sa.Table(
     sa.Column("error", sa.Text),
 )
 partial("job_runs_open", job_runs.c.lease_until, where="state <> 'done'")
+partial("job_runs_done", job_runs.c.slot, where="state = 'done'")

@@ -34,7 +34,9 @@ def require(found: str | None) -> None:
     if found is None:
         raise SchemaOutdated("the database holds no tickets schema yet; run `tickets db upgrade`")
     if found > HEAD:
-        raise SchemaOutdated(f"the database is at schema {found}, newer than this program's {HEAD}; update the program")
+        raise SchemaOutdated(
+            f"the database is at schema {found}, newer than this program's {HEAD}; update the program", is_newer=True
+        )
     raise SchemaOutdated(f"the database is at schema {found}, this program wants {HEAD}; run `tickets db upgrade`")
 
 

@@ -1,0 +1,90 @@
+"""How fast another service can enqueue, beside Celery's own `send_task` with the same payload on the same broker.
+
+    python -m tests.benchmarks.enqueue [URL]    # without a URL: a Valkey of its own
+
+Runs wherever the extra `tasks` is installed and nothing else, so it imports nothing else.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Callable
+
+from celery import Celery
+from redis import Redis
+
+from ticket_tasks import TicketClient, names
+
+ROUNDS, MESSAGES = 10, 1000
+
+
+def compare(url: str, *, rounds: int = ROUNDS, messages: int = MESSAGES) -> tuple[float, float, float]:
+    """Return the messages a second of bare Celery and of ours, and the median of their ratios."""
+    bare = Celery("bare", broker=url, set_as_current=False)
+    bare.conf.update(task_ignore_result=True, broker_transport_options={"global_keyprefix": "bare:"})
+    payload = {
+        "ticket_id": "t",
+        "title": "The printer is broken",
+        "description": "Since Monday. " * 10,
+        "requester": "ada@example.org",
+        "created_at": "2026-11-26T09:00:00Z",
+        "version": 1,
+    }
+
+    def floor() -> None:
+        with bare.producer_or_acquire() as producer:
+            # What the workers' log would show is given: Celery spends as long on it as on all the rest.
+            bare.send_task(
+                names.OPEN_TICKET,
+                kwargs={"payload": payload},
+                queue="bare",
+                task_id=str(uuid.uuid4()),
+                producer=producer,
+                argsrepr="()",
+                kwargsrepr="{}",
+            )
+
+    with TicketClient(url) as client, Redis.from_url(url) as redis:
+
+        def ours() -> None:
+            client.open_ticket("The printer is broken", "Since Monday. " * 10, "ada@example.org")
+
+        for warm in (floor, ours):
+            _rate(warm, 200)
+        rates = []
+        for number in range(rounds):
+            # In turns, and each first as often as the other: whatever else the machine does meets both.
+            pair = {call: _rate(call, messages) for call in ((floor, ours) if number % 2 else (ours, floor))}
+            rates.append((pair[floor], pair[ours]))
+            redis.delete("bare:bare")
+    bare.close()
+    return (
+        statistics.median(rate for rate, _ in rates),
+        statistics.median(rate for _, rate in rates),
+        statistics.median(ours / floor for floor, ours in rates),
+    )
+
+
+def _rate(call: Callable[[], None], messages: int) -> float:
+    started = time.perf_counter()
+    for _ in range(messages):
+        call()
+    return messages / (time.perf_counter() - started)
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        floor, ours, ratio = compare(sys.argv[1])
+    else:
+        from tests.support.valkey import running_valkey  # noqa: PLC0415 - another service has none of it
+
+        with running_valkey() as url:
+            floor, ours, ratio = compare(url)
+    print(f"enqueued: {ours:,.0f}/s, bare Celery {floor:,.0f}/s, ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
