@@ -3,17 +3,23 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import typer
 import yaml  # type: ignore[import-untyped]
+from pydantic import SecretStr
 
-from tests.deploy.monitoring import RUNBOOK, metrics
+from tests.deploy.monitoring import RUNBOOK, Metric, metrics
 from tests.deploy.programs import ROOT
+from ticket_system.audit import audit_clocks
+from ticket_system.storage.database import Database
 from ticket_tasks import names, registry
+from ticket_worker import metrics as counted
 from ticket_worker.__main__ import app
 from ticket_worker.errors import SettingsError
+from ticket_worker.exporter import FleetMetrics
 from ticket_worker.settings import FILE_SUFFIX, Settings, read_settings, variable
 
 DEPLOY = ROOT / "deploy"
@@ -52,18 +58,24 @@ def test_every_queue_has_its_workers() -> None:
         assert f"value: {queue}}}" in told["patches"][0]["patch"]
 
 
+def test_on_one_machine_no_two_share_a_port() -> None:
+    told = [
+        port
+        for path in (DEPLOY / "systemd").rglob("*.[cs]*")
+        if path.is_file()
+        for port in re.findall(r"TICKETS_METRICS_PORT=(\d+)", path.read_text())
+    ]
+    assert sorted(told) == [str(9101 + number) for number in range(len(names.QUEUES) + 1)]
+
+
 def test_every_setting_is_one() -> None:
     told = {name: path for path, text in texts() for name in re.findall(r"\bTICKETS_[A-Z_]+\b", text)}
     unknown = {name: path.name for name, path in told.items() if name not in KNOWN}
-    if {"TICKETS_METRICS_PORT", "TICKETS_METRICS_HOST"} - KNOWN:
-        pytest.skip("the settings of metrics are not there yet")
     assert unknown == {}
 
 
 def test_every_command_is_one() -> None:
     verbs = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    if not {"metrics", "health"} <= verbs:
-        pytest.skip("the commands of metrics and health are not there yet")
     told = {verb for _, text in texts() for verb in re.findall(r"bin/ticket-worker (\w+)", text)}
     told |= {verb for _, text in texts() for verb in re.findall(r"(?:args|command): \[(?:ticket-worker, )?(\w+)", text)}
     assert told - {"tickets", "db", "redis", "CMD"} <= verbs
@@ -118,6 +130,26 @@ def test_every_link_of_the_runbook_leads_somewhere() -> None:
     headings = re.findall(r"(?m)^#+ (.+)$", text)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+
+
+def test_the_code_serves_every_metric_that_is_listed_and_no_other(
+    postgres_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(database_url=SecretStr(postgres_url), redis_url=SecretStr(redis_url))
+    with Database(postgres_url) as database, closing(FleetMetrics(settings)) as fleet:
+        # Nothing is said about an audit before there was one.
+        audit_clocks(database, everything=True)
+        served = [*fleet.collect(), *counted.registry.collect(), *counted.Beat().collect()]
+    kinds = {family.name + "_total" * (family.type == "counter"): family.type for family in served}
+    assert kinds == {metric.name: metric.kind for metric in metrics(ROOT).values()}
+    for family in served:
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert labels <= metrics_by_name()[family.name + "_total" * (family.type == "counter")].labels
+
+
+def metrics_by_name() -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics(ROOT).values()}
 
 
 def test_no_metric_stands_twice() -> None:
