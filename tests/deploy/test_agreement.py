@@ -68,6 +68,31 @@ def test_on_one_machine_no_two_share_a_port() -> None:
     assert sorted(told) == [str(9101 + number) for number in range(len(names.QUEUES) + 1)]
 
 
+def test_a_workers_processes_fit_into_its_memory() -> None:
+    # The first process of a worker, with everything imported.
+    own = 96
+    base = dict(line.split("=") for line in (DEPLOY / "kubernetes/base/tickets.env").read_text().splitlines())
+    worker = next(yaml.safe_load_all((DEPLOY / "kubernetes/base/worker/worker.yaml").read_text()))
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    each = int(base["TICKETS_CHILD_MEMORY_MB"]) * int(base["TICKETS_CONCURRENCY"])
+    assert own + each <= int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["worker"]
+    told = compose["environment"]
+    each = int(told["TICKETS_CHILD_MEMORY_MB"]) * int(told["TICKETS_CONCURRENCY"])
+    limit = int(compose["deploy"]["resources"]["limits"]["memory"].removesuffix("m"))
+    assert len(names.QUEUES) * (own + each) <= limit
+
+
+def test_nobody_is_killed_while_it_waits_for_its_database() -> None:
+    for name in ("worker/worker.yaml", "beat.yaml"):
+        first = next(yaml.safe_load_all((DEPLOY / "kubernetes/base" / name).read_text()))
+        probe = first["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
+        assert (
+            probe["periodSeconds"] * probe["failureThreshold"] > Settings.model_fields["start_patience_seconds"].default
+        )
+
+
 def test_every_setting_is_one() -> None:
     told = {name: path for path, text in texts() for name in re.findall(r"\bTICKETS_[A-Z_]+\b", text)}
     unknown = {name: path.name for name, path in told.items() if name not in KNOWN}
