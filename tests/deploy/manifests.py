@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import yaml  # type: ignore[import-untyped]
 
 from tests.deploy.programs import Wrong, run
