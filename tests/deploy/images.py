@@ -20,7 +20,6 @@ def dockerfile(tree: Path) -> str:
 def compose(tree: Path) -> str:
     """Whether Compose understands every profile, and every file that it is to mount is there."""
     chosen = [word for profile in PROFILES for word in ("--profile", profile)]
-    run(["docker-compose", *chosen, "config", "--quiet"], cwd=tree)
     rendered, _ = run(["docker-compose", *chosen, "config"], cwd=tree)
     places = [
         line.split(": ", 1)[1].strip()
