@@ -15,7 +15,9 @@ from ticket_system.commands import (
     calls,
     desk,
     digest,
+    doctor,
     figures,
+    jobs,
     parked,
     policy,
     recipients,
@@ -75,6 +77,8 @@ app.command()(trust.waive)
 app.command()(figures.breaches)
 app.command()(figures.report)
 app.command()(trust.audit)
+app.command()(doctor.doctor)
+app.command()(jobs.jobs)
 app.add_typer(transfer.importing, name="import")
 app.command()(transfer.export)
 policy.policy.command()(simulation.simulate)

@@ -12,6 +12,9 @@ from ticket_system.sla.policies import DEFAULT_POLICY, Policy
 from ticket_system.storage import alarms, sweeps
 from ticket_system.storage.database import Database
 
+#: The bounds, in seconds, of the classes in `Sweep.latencies`; the last class has none.
+LATENCIES = sweeps.LATENCIES
+
 #: Tickets whose raised levels are finished by hand, in one look.
 _AT_ONCE = 200
 
@@ -28,6 +31,9 @@ class Sweep:
     drained: bool
     #: How long the one that waited longest had been due, in seconds.
     slowest_seconds: float
+    #: The breaches by how long they lay unseen, from deadline to record, in classes by LATENCIES; and the sum of it.
+    latencies: tuple[int, ...]
+    latency_seconds: float
 
 
 def scan_breaches(
@@ -45,6 +51,7 @@ def scan_breaches(
     """
     ends = time.monotonic() + budget_seconds
     since, found, breaches, raised, batches, slowest = sweeps.START, 0, 0, 0, 0, 0.0
+    latencies, latency = [0] * (len(LATENCIES) + 1), 0.0
     # An idle scan neither plans a batch nor shuts SQLite's one door to writers.
     with database.glance() as connection:
         drained = not sweeps.anything(connection, now)
@@ -57,10 +64,12 @@ def scan_breaches(
         since, found, batches = batch.until, found + batch.found, batches + 1
         breaches, raised = breaches + batch.breaches, raised + batch.alarms
         slowest = max(slowest, batch.slowest.total_seconds())
+        latencies = [one + more for one, more in zip(latencies, batch.latencies, strict=True)]
+        latency += batch.latency_seconds
         drained = batch.found < batch_size
         if time.monotonic() >= ends:
             break
-    return Sweep(found, breaches, raised, batches, drained, slowest)
+    return Sweep(found, breaches, raised, batches, drained, slowest, tuple(latencies), latency)
 
 
 def finish(database: Database, *, now: datetime | None = None, policy: Policy = DEFAULT_POLICY) -> int:

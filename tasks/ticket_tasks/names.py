@@ -40,6 +40,10 @@ MONEY: Final = "money"
 #: Work that counts over everything, or that nobody waits for by the second.
 REPORTS: Final = "reports"
 
+#: The header in which a tick carries the instant at which it was due, in ISO 8601 and UTC. A message without it is a
+#: nudge: it runs in any case.
+SLOT_HEADER: Final = "tickets_slot"
+
 #: Two installations may share one Redis database as long as their prefixes differ.
 KEY_PREFIX: Final = "tickets:"
 #: Where the answer to a wish lies for a while: this, and the wish's key.

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
 from ticket_system import outbox
 from ticket_system.outbox import OutboxRow
-from ticket_tasks import letters
+from ticket_tasks import letters, tracing
 from ticket_tasks.attempts import Outcome, attempt
 from ticket_tasks.errors import Rejected
 from ticket_tasks.toolbox import Letter, Toolbox
@@ -37,6 +37,8 @@ class Delivery:
     parked: int = 0
     uncertain: int = 0
     lost: int = 0
+    #: How many of each went by mail; the others to chats, pagers and webhooks.
+    by_mail: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def found(self) -> int:
@@ -48,13 +50,16 @@ def deliver_outbox(toolbox: Toolbox) -> Delivery:
     """Send what is due, until nothing is or the time is up."""
     stop_at = time.monotonic() + toolbox.deliver_budget_seconds
     outcomes: Counter[str] = Counter()
+    by_mail: Counter[str] = Counter()
     _bundle(toolbox)
     while time.monotonic() < stop_at:
         notices = outbox.claim(toolbox.database, limit=toolbox.deliver_batch_size, lease_seconds=toolbox.lease_seconds)
         if not notices:
             break
-        outcomes += _deliver_batch(toolbox, notices, stop_at)
-    delivery = Delivery(**outcomes)
+        for channel, told in _deliver_batch(toolbox, notices, stop_at):
+            outcomes[told] += 1
+            by_mail[told] += channel == outbox.MAIL
+    delivery = Delivery(**outcomes, by_mail=dict(+by_mail))
     if delivery.found:
         log.info("outbox.delivered", **outcomes)
     else:
@@ -62,9 +67,12 @@ def deliver_outbox(toolbox: Toolbox) -> Delivery:
     return delivery
 
 
-def _deliver_batch(toolbox: Toolbox, notices: list[OutboxRow], stop_at: float) -> Counter[str]:
-    """Try each letter, except those to places that turn out to be away or slow; give back what was not begun."""
-    outcomes: Counter[str] = Counter()
+def _deliver_batch(toolbox: Toolbox, notices: list[OutboxRow], stop_at: float) -> list[tuple[str, str]]:
+    """Try each letter, except those to places that turn out to be away or slow; give back what was not begun.
+
+    Returns where each went, and what became of it.
+    """
+    outcomes: list[tuple[str, str]] = []
     resting: set[str] = set()
     kept_back: list[OutboxRow] = []
     others_wait = len({outbox.channel(notice.destination) for notice in notices}) > 1
@@ -74,7 +82,7 @@ def _deliver_batch(toolbox: Toolbox, notices: list[OutboxRow], stop_at: float) -
             kept_back.append(notice)
             continue
         told, outcome = _deliver(toolbox, notice)
-        outcomes[told] += 1
+        outcomes.append((channel, told))
         took = time.monotonic() - began_at
         if outcome.is_away:
             until = outbox.rest(toolbox.database, channel, outcome.reason, seconds=outcome.wait_seconds)
@@ -101,7 +109,9 @@ def _deliver(toolbox: Toolbox, notice: OutboxRow) -> tuple[str, Outcome]:
         else:
             toolbox.notifier.send(notice.destination, letter, before_data=before_data)
 
-    outcome = attempt(send, begin)
+    with tracing.span("deliver notice", ticket_id=notice.ticket_id, notice=notice.id, attempt=notice.attempts) as tell:
+        outcome = attempt(send, begin)
+        tell("fate", outcome.fate)
     if outcome.is_bug:
         log.error("notice.failed", **_who(notice), exc_info=outcome.error)
     match outcome.fate:

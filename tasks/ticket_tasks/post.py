@@ -12,7 +12,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
 
-from ticket_tasks import names
+from ticket_tasks import names, tracing
 from ticket_tasks.answers import Answers
 from ticket_tasks.errors import BrokerUnreachable
 from ticket_tasks.journal import Journal
@@ -85,6 +85,7 @@ class Post:
         headers: dict[str, object] = {names.SENT_AT: time.time()}
         if correlation is not None:
             headers[names.CORRELATION] = correlation
+        tracing.inject(headers)
         try:
             with self._producers.acquire(block=True) as producer:
                 self._app.send_task(

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from celery import Celery
-from celery.app.task import Task
-from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.app.task import Context, Task
+from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 
 from ticket_system.errors import StorageUnavailable
 from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
+from ticket_tasks.carrying import carry
 from ticket_tasks.errors import TooEarly
-from ticket_tasks.intake import park, park_message, replay_parked, take_wish
+from ticket_tasks.intake import park_message, replay_parked, take_wish
 from ticket_tasks.outbox import deliver_outbox
 from ticket_tasks.payloads import WISHES
 from ticket_tasks.reports import make_reports, send_reports
 from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
+from ticket_tasks.turns import in_turn, life_of, slot_in
 from ticket_tasks.upkeep import audit_clocks
 from ticket_tasks.usage import reconcile_usage, report_usage
 
@@ -103,13 +105,7 @@ VISIBILITY_SECONDS = max(job.hard_limit for job in JOBS) + 30
 #: however often a job ticks: expiry compares the clocks of two machines, and one some seconds fast would drop all.
 TICK_EXPIRES_SECONDS = 10
 
-_LONGEST_WAIT_SECONDS = 60
-_FOREVER = 10**9
-#: For a moment of too little memory to pass; waits for its process are part of what VISIBILITY_SECONDS has to cover.
-_KILLED_WAIT_SECONDS = 10
-#: So often a message is tried that fails by itself; and one that is about something not there yet, about a minute long.
-_TRIES = 3
-_EARLY_TRIES = 6
+_LEASE_MARGIN_SECONDS = 15
 
 
 def routes() -> dict[str, dict[str, str]]:
@@ -131,17 +127,24 @@ def schedule(every: Mapping[str, float] | None = None) -> dict[str, dict[str, An
     }
 
 
-def register(app: Celery, toolbox: Callable[[], Toolbox]) -> None:
+#: Is told each job's name and what it came to, after it came to it; None: it was somebody else's turn.
+Observer: TypeAlias = Callable[[str, object], None]
+
+
+def register(app: Celery, toolbox: Callable[[], Toolbox], observe: Observer = lambda _job, _outcome: None) -> None:
     """Make a task of every job. `toolbox` is called when a job runs, in the process it runs in."""
     for job in JOBS:
-        _register(app, job, toolbox)
+        _register(app, job, toolbox, observe)
 
 
-def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
+def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox], observe: Observer) -> None:
     def task(self: Task[..., Any], /, *args: object, **carried: object) -> None:
-        run = _carry if job.carries else _tick
-        outcome = run(self, job, toolbox, args, carried)
-        if job.nudges and outcome.found:
+        if job.carries:
+            outcome = carry(self, job.run, job.carries, toolbox, args, carried)
+        else:
+            outcome = _tick(job, toolbox, self.request)
+        observe(job.name, outcome)
+        if job.nudges and outcome is not None and outcome.found:
             _nudge(app, job.nudges)
 
     task.__doc__ = (job.run.func if isinstance(job.run, partial) else job.run).__doc__
@@ -152,10 +155,10 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
         soft_time_limit=job.soft_limit,
         time_limit=job.hard_limit,
         # Celery repeats what a killed process held, and counts that together with our own repeats in bad weather, which
-        # may be many: it would drop the only copy. So it repeats without end, and we count.
+        # may be many: it would drop the only copy. So it repeats without end, and `carry` counts.
         max_retries=None if job.carries else 0,
         retry_on_worker_lost=bool(job.carries),
-        default_retry_delay=_KILLED_WAIT_SECONDS,
+        default_retry_delay=KILLED_WAIT_SECONDS,
         # A tick that always takes too long would come back without end. What carries something is the only copy, and
         # comes back until it gets through.
         acks_on_timeout=not job.carries,
@@ -164,75 +167,25 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox]) -> None:
     )(task)
 
 
-def _tick(
-    _task: Task[..., Any], job: Job, toolbox: Callable[[], Toolbox], _args: object, carried: dict[str, Any]
-) -> Any:
-    """Run a job of the schedule."""
+def _tick(job: Job, toolbox: Callable[[], Toolbox], request: Context) -> Any:
+    """Do a job of the schedule, where it is nobody else's turn."""
+    slot = slot_in(request.headers)
     try:
-        return job.run(toolbox(), **carried)
+        tools = toolbox()
+        return in_turn(
+            job.name,
+            slot,
+            tools.database,
+            lambda: job.run(tools),
+            # After its hard limit nothing of it is left.
+            lease=timedelta(seconds=job.hard_limit + _LEASE_MARGIN_SECONDS),
+            again_after=max(life_of(slot, request.expires), timedelta(seconds=TICK_EXPIRES_SECONDS)),
+        )
     except (StorageUnavailable, SoftTimeLimitExceeded) as error:
         # The next tick is the retry.
         is_late = isinstance(error, SoftTimeLimitExceeded)
         log.warning("job.skipped", error=f"it took longer than {job.soft_limit} s" if is_late else str(error))
         raise
-
-
-def _carry(
-    task: Task[..., Any], job: Job, toolbox: Callable[[], Toolbox], args: tuple[object, ...], carried: dict[str, Any]
-) -> Any:
-    """Run a job whose message is the only copy: bad weather is waited for, what fails by itself ends up parked."""
-    tries, waits = (number if isinstance(number := carried.pop(name, 0), int) else 0 for name in ("tries", "waits"))
-    #: What repeated it besides was the end of its process.
-    kills = task.request.retries - tries - waits
-    try:
-        if kills >= _TRIES:
-            held = carried.get("payload", carried)
-            return park(toolbox(), job.name, held, f"its process was killed {kills} times")
-        return _attempt(job, toolbox(), args, carried, tries)
-    except StorageUnavailable as error:
-        wait = _wait_seconds(waits)
-        log.warning("job.postponed", error=str(error), wait_seconds=round(wait, 1))
-        raise _again(task, error, {**carried, "tries": tries, "waits": waits + 1}, wait) from error
-    except (_Later, SoftTimeLimitExceeded) as later:
-        wait = _wait_seconds(tries)
-        raise _again(task, later, {**carried, "tries": tries + 1, "waits": waits}, wait) from later
-
-
-def _attempt(job: Job, toolbox: Toolbox, args: tuple[object, ...], carried: dict[str, Any], tries: int) -> Any:
-    payload = carried.get("payload")
-    if args or carried.keys() - job.carries:
-        shape = {"args": list(args), "kwargs": carried}
-        return park(
-            toolbox, job.name, shape, f"expected the keywords {', '.join(sorted(job.carries))}, and nothing else"
-        )
-    try:
-        return job.run(toolbox, **carried)
-    except StorageUnavailable:
-        raise
-    except TooEarly as error:
-        if tries < _EARLY_TRIES:
-            log.info("job.early", error=str(error), tries=tries + 1)
-            raise _Later(str(error)) from error
-        return park(toolbox, job.name, payload, str(error))
-    except Exception as error:
-        # A bug, or a poison: it stops nothing of what lies behind it, and is not lost.
-        log.exception("job.failed", tries=tries + 1)
-        if tries + 1 < _TRIES:
-            raise _Later(type(error).__name__) from error
-        return park(toolbox, job.name, payload, f"it failed {_TRIES} times: {type(error).__name__}")
-
-
-class _Later(Exception):
-    """The same message is to be tried again."""
-
-
-def _again(task: Task[..., Any], error: Exception, carried: dict[str, Any], wait: float) -> Exception:
-    """Put a message back for later; returns what a task raises then."""
-    try:
-        return task.retry(exc=error, kwargs=carried, countdown=wait, max_retries=_FOREVER, throw=False)
-    except Reject as rejected:
-        # The broker is away as well. Celery would drop the message, which is the only copy.
-        return Reject(str(rejected), requeue=True)
 
 
 def _nudge(app: Celery, jobs: tuple[str, ...]) -> None:
@@ -246,9 +199,3 @@ def _nudge(app: Celery, jobs: tuple[str, ...]) -> None:
 
 def _expires(interval: float | None) -> float:
     return max(TICK_EXPIRES_SECONDS, 1.5 * (interval or 0))
-
-
-def _wait_seconds(retries: int) -> float:
-    """Return a wait that doubles up to a minute, spread so that waiting messages do not come back all at once."""
-    longest = min(2.0 ** min(retries, 10), _LONGEST_WAIT_SECONDS)
-    return longest * (0.5 + secrets.randbelow(501) / 1000)

@@ -317,3 +317,16 @@ def test_ids_of_any_kind_are_swept(system: TicketSystem, ids: Sequence[str]) -> 
     assert {row["key"] for row in rows_of(system.database, tables.outbox)} == {
         f"{name}/resolution/1/escalated/1/0/mail" for name in ids
     }
+
+
+def test_breaches_are_counted_by_how_long_they_lay_unseen(system: TicketSystem) -> None:
+    """In classes, and added over the batches of a scan."""
+    ages = (0.5, 0.6, 4.0, 4.0, 299.0, 301.0, 90_000.0)
+    due_at(system, *[DUE - timedelta(seconds=age) for age in ages])
+    sweep = monitor.scan_breaches(system.database, now=DUE, batch_size=2)
+    assert sweep.breaches == len(ages)
+    classes = dict(zip((*monitor.LATENCIES, None), sweep.latencies, strict=True))
+    assert {bound: count for bound, count in classes.items() if count} == {0.5: 1, 1.0: 1, 5.0: 2, 300.0: 1, None: 2}
+    assert sweep.latency_seconds == pytest.approx(sum(ages), abs=0.05)
+    idle = monitor.scan_breaches(system.database, now=DUE)
+    assert (sum(idle.latencies), idle.latency_seconds) == (0, 0.0)

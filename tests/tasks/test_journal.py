@@ -10,11 +10,6 @@ from ticket_tasks.answers import Answers
 from ticket_tasks.journal import LONGEST_REPEAT_SECONDS, Journal, Kept
 
 
-def a_message(**given: float | None) -> Kept:
-    now = time.time()
-    return Kept("k", "n", "{}", given.get("kept_at") or now, given.get("sent_at"), int(given.get("times") or 0))
-
-
 def test_what_is_confirmed_is_forgotten(redis_url: str) -> None:
     with TicketClient(redis_url, journal="memory") as client:
         keys = [client.report(days) for days in (1, 2, 3)]
@@ -71,23 +66,26 @@ def test_everything_is_walked_however_much_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "queued_since", "expected"),
+    ("kept", "sent", "times", "queued", "expected"),
     (
-        (a_message(), None, True),
-        (a_message(sent_at=time.time() - 30, times=1), None, False),
-        (a_message(sent_at=time.time() - 90, times=1), None, True),
-        (a_message(sent_at=time.time() - 90, times=2), None, False),
-        (a_message(sent_at=time.time() - 3700, times=50), None, True),
+        (0, None, 0, None, True),
+        (30, 30, 1, None, False),
+        (90, 90, 1, None, True),
+        (90, 90, 2, None, False),
+        (9000, 3700, 50, None, True),
         # What was sent after the oldest that waits may wait itself; what was sent before it waits nowhere.
-        (a_message(sent_at=time.time() - 90, times=1), time.time() - 100, False),
-        (a_message(sent_at=time.time() - 90, times=1), time.time() - 80, True),
-        (a_message(kept_at=time.time() - LONGEST_REPEAT_SECONDS - 1), None, False),
+        (90, 90, 1, 100, False),
+        (90, 90, 1, 80, True),
+        (LONGEST_REPEAT_SECONDS + 1, None, 1, None, False),
     ),
 )
 def test_what_may_be_lost_is_sent_again_and_what_only_waits_is_not(
-    message: Kept, queued_since: float | None, expected: bool
+    kept: float, sent: float | None, times: int, queued: float | None, expected: bool
 ) -> None:
-    assert message.is_to_be_sent(queued_since) is expected
+    """Ages in seconds."""
+    now = time.time()
+    message = Kept("k", "n", "{}", now - kept, None if sent is None else now - sent, times)
+    assert message.is_to_be_sent(None if queued is None else now - queued) is expected
 
 
 def test_the_age_of_a_queue_is_that_of_its_oldest_message(redis_url: str) -> None:

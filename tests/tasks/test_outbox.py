@@ -52,6 +52,14 @@ def test_every_notice_is_sent_once(late: Toolbox, mailer: KeepingMailer) -> None
     assert states(late) == {"sent": 3}
 
 
+def test_what_went_by_mail_is_told_apart(late: Toolbox, mailer: KeepingMailer) -> None:
+    put(late, "ops", 2)
+    mailer.before.append(Transient("connection refused"))
+    delivery = deliver_outbox(late)
+    assert (delivery.sent, delivery.postponed) == (4, 1)
+    assert delivery.by_mail == {"sent": 2, "postponed": 1}
+
+
 def test_small_claims_drain_all_the_same(late: Toolbox) -> None:
     assert deliver_outbox(replace(late, deliver_batch_size=1)).sent == 3
 

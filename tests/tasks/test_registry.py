@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from tests.support.factories import a_ticket_due_in
 from ticket_system import parking
 from ticket_system.errors import StorageUnavailable
-from ticket_tasks import names, registry
+from ticket_system.monitor import Sweep
+from ticket_tasks import carrying, names, registry
 from ticket_tasks.toolbox import Toolbox
 
 
@@ -166,4 +167,21 @@ def test_a_wish_that_kills_its_process_again_and_again_is_parked(app: Celery, to
 
 
 def test_waits_double_up_to_a_minute() -> None:
-    assert all(30 <= registry._wait_seconds(retries) <= 60 for retries in (6, 7, 100, 10_000))
+    assert all(30 <= carrying.wait_seconds(retries) <= 60 for retries in (6, 7, 100, 10_000))
+
+
+def test_what_a_job_came_to_is_told_once_it_came_to_it(toolbox: Toolbox) -> None:
+    told: list[tuple[str, object]] = []
+    app = Celery(set_as_current=False, broker="memory://", task_ignore_result=True)
+    registry.register(app, lambda: toolbox, lambda job, outcome: told.append((job, outcome)))
+    app.tasks[names.SCAN_BREACHES].apply(throw=True)
+    [(job, outcome)] = told
+    assert job == names.SCAN_BREACHES
+    assert isinstance(outcome, Sweep)
+
+
+def test_of_a_job_that_came_to_nothing_nothing_is_told() -> None:
+    app = Celery(set_as_current=False, broker="memory://", task_ignore_result=True)
+    registry.register(app, out_of_reach, lambda *_: pytest.fail("nothing came of it"))
+    with pytest.raises(StorageUnavailable):
+        app.tasks[names.SCAN_BREACHES].apply(throw=True)

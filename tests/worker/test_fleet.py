@@ -14,7 +14,7 @@ from tests.support.factories import a_ticket_due_in
 from tests.support.processes import running
 from ticket_system import TicketSystem, outbox
 from ticket_tasks import TicketClient, names
-from ticket_worker.fleet import environment
+from ticket_worker.fleet import beat_child, environment, worker_children
 from ticket_worker.settings import read_settings
 
 COMMAND = [sys.executable, "-m", "ticket_worker"]
@@ -38,6 +38,15 @@ def test_children_get_the_database_and_the_broker_and_nothing_twice(
     assert given["TICKETS_REDIS_URL"] == "redis://broker/0"
     assert given["TICKETS_MAIL_FROM"] == "desk@example.com"
     assert "TICKETS_REDIS_URL_FILE" not in given
+
+
+def test_each_child_has_a_port_for_metrics_of_its_own() -> None:
+    given = environment(read_settings(database_url="x.db", redis_url="redis://broker/0", metrics_port=9101))
+    children = [*worker_children(given), beat_child(given)]
+    ports = {child.name: (child.environ or {})["TICKETS_METRICS_PORT"] for child in children}
+    assert ports == {"clock": "9101", "desk": "9102", "money": "9103", "reports": "9104", "beat": "9105"}
+    off = environment(read_settings(database_url="x.db", redis_url="redis://broker/0"))
+    assert {(one.environ or {})["TICKETS_METRICS_PORT"] for one in worker_children(off)} == {"0"}
 
 
 @pytest.mark.slow

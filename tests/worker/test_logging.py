@@ -1,5 +1,7 @@
 import json
 import logging
+import re
+import time
 import warnings
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 import structlog
 
 from ticket_tasks import names
-from ticket_worker.lifecycle import bind_task, clear_task
+from ticket_worker.lifecycle import bind_task, clear_task, label_message
 from ticket_worker.logging import configure_logging
 
 pytestmark = pytest.mark.usefixtures("own_logging")
@@ -88,7 +90,46 @@ def test_every_line_of_a_task_carries_it_and_no_line_after(capsys: pytest.Captur
     clear_task()
     log.info("outside")
     inside, too, outside = lines(capsys)
+    assert {"task_id", "task", "attempt", "correlation"} == set(inside) - set(outside) - {"tenant"}
     for line in (inside, too):
         assert (line["task_id"], line["task"], line["attempt"]) == ("id-1", names.SCAN_BREACHES, 3)
         assert "tenant" not in line
     assert "task_id" not in outside
+
+
+def bound(correlation: object) -> str:
+    """What lines of a task carry whose message said this."""
+    request = SimpleNamespace(retries=0, correlation=correlation)
+    bind_task("id-1", SimpleNamespace(name=names.SCAN_BREACHES, request=request))  # type: ignore[arg-type]
+    found: str = structlog.contextvars.get_contextvars()["correlation"]
+    return found
+
+
+def test_what_a_message_belongs_to_is_taken_from_it_if_it_can_be_a_name() -> None:
+    assert bound("order-7.42:a_B") == "order-7.42:a_B"
+    for strange in ("", "two words", "line\nbreak", "x" * 101, "ada@example.org", 7, None, ["x"], {"x": 1}):
+        made = bound(strange)
+        assert made != strange
+        assert re.fullmatch(r"[0-9a-f]{32}", made)
+
+
+def test_what_a_task_sends_belongs_to_the_same_and_what_nobody_caused_to_itself() -> None:
+    bound("order-7")
+    caused: dict[str, Any] = {}
+    label_message(headers=caused)
+    assert caused["correlation"] == "order-7"
+    clear_task()
+    first: dict[str, Any] = {"correlation": None}
+    second: dict[str, Any] = {}
+    label_message(headers=first)
+    label_message(headers=second)
+    assert len({first["correlation"], second["correlation"], "order-7"}) == 3
+
+
+def test_a_message_says_when_it_was_sent_and_what_it_says_itself_stays() -> None:
+    made: dict[str, Any] = {}
+    label_message(headers=made)
+    assert abs(made["sent_at"] - time.time()) < 60
+    own = {"sent_at": 1.0, "correlation": "mine"}
+    label_message(headers=own)
+    assert (own["sent_at"], own["correlation"]) == (1.0, "mine")

@@ -17,7 +17,7 @@ from ticket_worker.embedded import hold
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 
-VERBS = ("worker", "beat", "webhook", "up", "scan", "check", "demo")
+VERBS = ("worker", "beat", "webhook", "up", "scan", "check", "health", "metrics", "demo")
 
 
 def call(*arguments: str) -> Result:
@@ -87,7 +87,8 @@ def test_check_finds_everything_in_place(tmp_path: Path, redis_url: str, monkeyp
     result = call("check", "--json")
     findings = json.loads(result.stdout)
     assert [finding["what"] for finding in findings] == [
-        "settings", "database", "schema", "outbox", "usage", "reports", "audit", "broker", "mail", "billing",
+        "settings", "database", "schema", "clock", "rules", "outbox", "usage", "reports", "parked", "beat", "audit",
+        "broker", "queues", "mail", "billing",
     ]  # fmt: skip
     assert all(finding["is_ok"] for finding in findings), findings
     assert result.exit_code == 0
@@ -100,19 +101,21 @@ def test_check_says_when_the_next_report_is_due_and_which_are_stuck(
     monkeypatch.setenv("TICKETS_REDIS_URL", redis_url)
     now = datetime.now(UTC)
     with TicketSystem(tmp_path / "tickets.db") as system:
-        assert reports_found() == "nobody gets any: tickets organisations set"
+        assert found_of("reports") == ("nobody gets any", "`tickets organisations set` says who does")
         an_organisation(system.database, "ada@example.org", now=now - timedelta(days=30))
         digests.plan(system.database)
-        assert "of the newest 20 missed: see `tickets digest list --reports`" in reports_found()
-        assert "the next is acme's, 20" in reports_found()
+        detail, advice = found_of("reports")
+        assert "of the newest 20 missed" in detail
+        assert "the next is acme's, 20" in detail
+        assert "`tickets digest list --reports`" in advice
         monkeypatch.setattr(checks, "can_write", lambda: False)
-        assert "pip install 'blackroad-ticket-system[charts]'" in reports_found()
+        assert "pip install 'blackroad-ticket-system[charts]'" in found_of("letters")[1]
 
 
-def reports_found() -> str:
-    """What a check says of reports."""
+def found_of(what: str) -> tuple[str, str]:
+    """What a check says of something, and what to do about it."""
     found = json.loads(call("check", "--json").stdout)
-    return next(str(one["detail"]) for one in found if one["what"] == "reports")
+    return next((one["detail"], one["advice"]) for one in found if one["what"] == what)
 
 
 def test_check_names_destinations_and_never_their_addresses(
@@ -185,4 +188,5 @@ def test_a_clock_that_differs_from_its_history_is_a_finding(tmp_path: Path) -> N
     (tmp_path / ".env").write_text("TICKETS_DATABASE_URL=tickets.db\n")
     findings = {one["what"]: one for one in json.loads(call("check", "--json").stdout)}
     assert findings["audit"]["is_ok"] is False
-    assert "1 differences; see `tickets audit --all`" in findings["audit"]["detail"]
+    assert "1 differences" in findings["audit"]["detail"]
+    assert "tickets audit --all" in findings["audit"]["advice"]

@@ -83,6 +83,8 @@ def test_a_file_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         ("TICKETS_TICKET_URL", "javascript:{id}", "tickets/{id}"),
         ("TICKETS_POSTAL_ADDRESS", "x" * 301, "300 characters"),
         ("TICKETS_NOTIFY", "pigeon", "console or live"),
+        ("TICKETS_BEAT", "twice", "lock (of several beats one ticks, by a lock in PostgreSQL)"),
+        ("TICKETS_BEAT_DATABASE_URL", "tickets.db", "a direct way to the database"),
         ("TICKETS_DESTINATIONS", "ops = 5", "ops: neither an apprise URL"),
     ),
 )

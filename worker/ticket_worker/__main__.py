@@ -8,26 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-import structlog
 import typer
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from ticket_system.errors import TicketSystemError
-from ticket_tasks import names
 from ticket_worker.errors import FleetError, SettingsError
-from ticket_worker.logging import configure_logging
-from ticket_worker.settings import Settings, exposed_files, read_settings, spelling_hints
-from ticket_worker.supervisor import USAGE
+from ticket_worker.health import STALE_SECONDS, folder_set, live
 
-log = structlog.stdlib.get_logger(__name__)
+# A probe runs every few seconds: whatever is heavy is loaded by the verb that needs it.
+if TYPE_CHECKING:
+    from ticket_worker.settings import Settings
+
+USAGE = 2
+METRICS_PORT = 9108
 app = typer.Typer(
     name="ticket-worker",
     help="Run the processes that watch tickets: workers, the ticker, or a whole fleet on this machine.",
@@ -52,6 +46,8 @@ def ticket_worker(
 ) -> None:
     """Run the processes that watch tickets."""
     if version:
+        from importlib import metadata
+
         typer.echo(f"ticket-worker {metadata.version('blackroad-ticket-system')}")
         raise typer.Exit
 
@@ -69,6 +65,8 @@ def worker(
 ) -> None:
     """Work off the queues, until SIGTERM or Ctrl-C."""
     with _settings() as settings:
+        from ticket_tasks import names
+
         if queues is None:
             from ticket_worker.fleet import run_workers
 
@@ -83,7 +81,7 @@ def worker(
 
 @app.command()
 def beat() -> None:
-    """Send the ticks, until SIGTERM or Ctrl-C. A second one does no harm."""
+    """Send the ticks, until SIGTERM or Ctrl-C. Run two: on PostgreSQL one ticks, and the other takes over."""
     with _settings() as settings:
         from ticket_worker.processes import run_beat
 
@@ -165,23 +163,65 @@ def scan(
 
 @app.command()
 def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Look whether settings, database, broker and mail are fit for work; changes nothing."""
+    """Look whether everything is fit for work, and say what to do about what is not; changes nothing."""
     with _settings(data_dir=data_dir) as settings:
+        from ticket_system.commands.doctor import report
         from ticket_worker import checks
 
-        findings = checks.run_checks(settings)
-    if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings]))
-    else:
-        table = Table(box=box.SIMPLE_HEAD)
-        for heading in ("", "checked", "found"):
-            table.add_column(heading, overflow="fold")
-        for finding in findings:
-            mark = "[green]ok[/]" if finding.is_ok else "[bold red]no[/]"
-            table.add_row(mark, finding.what, escape(finding.detail))
-        Console().print(table)
-    if not all(finding.is_ok for finding in findings):
+        is_well = report(checks.run_checks(settings), as_json=as_json)
+    if not is_well:
         raise typer.Exit(1)
+
+
+@app.command()
+def health(
+    what: Annotated[
+        Literal["live", "ready"],
+        typer.Argument(
+            help="live: every process of this host came round lately. ready: and database and broker answer, too."
+        ),
+    ],
+    within: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="So long a process may be silent.")
+    ] = STALE_SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether this host's workers and beat are alive, or ready: status 0, or 1 and why not. For probes."""
+    verdict = live(folder_set(), within_seconds=within)
+    if what == "ready" and verdict.is_well:
+        with _settings() as settings:
+            from ticket_worker.readiness import ready
+
+            verdict = ready(settings)
+    if as_json:
+        typer.echo(json.dumps({"is_well": verdict.is_well, "reasons": verdict.reasons}))
+    else:
+        for reason in verdict.reasons:
+            _say(reason)
+    if not verdict.is_well:
+        raise typer.Exit(1)
+
+
+@app.command()
+def metrics(
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Listen on this address. Default: TICKETS_METRICS_HOST.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Listen on this port, 0: any.")] = METRICS_PORT,
+    once: Annotated[bool, typer.Option("--once", help="Print them and leave.")] = False,
+) -> None:
+    """Serve what database and broker say of the fleet, for Prometheus, until SIGTERM or Ctrl-C.
+
+    One of them is enough for a fleet. What each process counts of its own work it serves itself, from
+    TICKETS_METRICS_PORT on.
+    """
+    with _settings() as settings:
+        from ticket_worker import exporter
+
+        if once:
+            typer.echo(exporter.print_once(settings), nl=False)
+        else:
+            raise typer.Exit(exporter.serve_fleet(settings, host or settings.metrics_host, port))
 
 
 @app.command()
@@ -201,6 +241,8 @@ def demo(
     Needs nothing but the extra `embedded`, touches nothing but temporary folders.
     """
     with _settings():
+        from rich.console import Console
+
         from ticket_worker.demo.play import play
 
         raise typer.Exit(play(Console(), log_file=log_file, keep=keep, report=report))
@@ -209,6 +251,13 @@ def demo(
 @contextmanager
 def _settings(**given: Any) -> Iterator[Settings]:
     """Read the settings and set up the log; anything that goes wrong on purpose becomes one line and an exit status."""
+    import structlog
+
+    from ticket_system.errors import TicketSystemError
+    from ticket_worker.logging import configure_logging
+    from ticket_worker.settings import exposed_files, read_settings, spelling_hints
+
+    log = structlog.stdlib.get_logger(__name__)
     try:
         settings = read_settings(**{name: value for name, value in given.items() if value is not None})
         configure_logging(settings.log_level, settings.log_format, hidden=settings.secrets)

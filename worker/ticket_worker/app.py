@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery import Celery
 
+from ticket_system.storage.database import url_of
+from ticket_system.storage.session_lock import SessionLock
 from ticket_tasks import names, registry
+from ticket_worker.broker import broker_problem
 from ticket_worker.guard import guard_channels
 from ticket_worker.lifecycle import Workshop, connect_signals
 from ticket_worker.settings import Settings, read_settings
+from ticket_worker.ticker import Ticker
+from ticket_worker.watching import watch
 
 
 def create_app(settings: Settings) -> Celery:
     """Return a Celery application with every job registered; nothing is connected before it is used."""
     guard_channels()
     app = Celery("tickets", broker=settings.broker, set_as_current=False)
-    app.conf.update(**celery_settings(settings))
+    app.conf.update(**celery_settings(settings), **(_redbeat(settings) if settings.beat == "redbeat" else {}))
     workshop = Workshop(settings)
-    registry.register(app, workshop.toolbox)
     connect_signals(workshop)
+    registry.register(app, workshop.toolbox, watch(app, settings))
     return app
 
 
@@ -96,14 +102,37 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             }
         ),
         # The default keeps a file with the time of the last tick: with intervals of seconds it says nothing, and it can
-        # be damaged or unwritable.
-        "beat_scheduler": "ticket_worker.ticker:Ticker",
+        # be damaged or unwritable. Nor does it know of others of its kind.
+        "beat_scheduler": _scheduler(settings),
         # Daylight saving would double or drop ticks.
         "timezone": "UTC",
         "enable_utc": True,
         # Celery would replace our handlers and print what it likes, in two shapes.
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
+    }
+
+
+def _scheduler(settings: Settings) -> Any:
+    """Return what makes beat's scheduler; nothing is connected before it ticks."""
+    if settings.beat == "redbeat":
+        return "ticket_worker.redbeat_ticker:RedBeatTicker"
+    if settings.beat == "plain":
+        return "ticket_worker.ticker:Ticker"
+    url = settings.beat_database_url.get_secret_value() if settings.beat_database_url else settings.database
+    # A SQLite file belongs to one machine, whose beat is the only one.
+    lock = SessionLock(url) if url_of(url).get_backend_name() == "postgresql" else None
+    return partial(Ticker, lock=lock, reaches_broker=lambda: broker_problem(settings.broker, timeout_seconds=1) is None)
+
+
+def _redbeat(settings: Settings) -> dict[str, Any]:
+    """Return RedBeat's settings, which Celery does not know; its own would keep a fleet still for half an hour."""
+    return {
+        "beat_max_loop_interval": 5,
+        "redbeat_lock_timeout": 25,
+        "redbeat_key_prefix": f"{names.KEY_PREFIX}redbeat:",
+        "redbeat_redis_url": settings.broker,
+        "redbeat_redis_options": {"socket_timeout": 5, "socket_connect_timeout": 5, "socket_keepalive": True},
     }
 
 

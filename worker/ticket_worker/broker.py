@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
@@ -11,18 +14,63 @@ from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
+from ticket_tasks import names
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits in one queue, and since when the oldest does; 0 where nothing waits, or it does not say."""
+
+    name: str
+    messages: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a broker holds: for each queue, and what workers took and have not finished."""
+
+    queues: tuple[Queue, ...]
+    unacked: int
+
+
+def glance_at(url: str, *, now: float, timeout_seconds: float = 3.0) -> Glance:
+    """Look at the queues and take nothing out; `now` in seconds since 1970. Raises RedisError or OSError."""
+    with closing(_client(url, timeout_seconds)) as client, client.pipeline(transaction=False) as asked:
+        queues = [queue.name for queue in names.QUEUES]
+        for queue in queues:
+            asked.llen(names.KEY_PREFIX + queue)
+            # New ones come in on the left, so this is the one that waits longest.
+            asked.lindex(names.KEY_PREFIX + queue, -1)
+        asked.hlen(f"{names.KEY_PREFIX}unacked")
+        *found, unacked = asked.execute()
+    pairs = zip(queues, found[::2], found[1::2], strict=True)
+    return Glance(tuple(Queue(name, count, _age(oldest, now)) for name, count, oldest in pairs), unacked)
+
+
+def _age(message: bytes | None, now: float) -> float:
+    """Return how long ago a message was sent, as its header says."""
+    try:
+        sent_at: Any = json.loads(message or b"")["headers"][names.SENT_AT]
+    except (ValueError, KeyError, TypeError):
+        return 0.0
+    return max(now - sent_at, 0.0) if isinstance(sent_at, int | float) else 0.0
+
+
+def _client(url: str, timeout_seconds: float) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+
 
 def broker_problem(url: str, *, timeout_seconds: float = 3.0) -> str | None:
     """Return one line saying why the broker cannot be used, or None when it answers."""
     where = broker_name(url)
     try:
-        client = Redis.from_url(
-            url,
-            socket_connect_timeout=timeout_seconds,
-            socket_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
-        with closing(client):
+        with closing(_client(url, timeout_seconds)) as client:
             client.ping()
     except AuthenticationError:
         return f"the broker at {where} refuses this user or password"

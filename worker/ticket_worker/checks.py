@@ -1,34 +1,40 @@
-"""Look whether everything a fleet needs is there, without changing anything."""
+"""Look whether everything a fleet needs is there, and what to do where it is not; changes nothing, sends nothing."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from ticket_system import TicketSystem, audit, digests, mailings, outbox, recipients, settlements
+from redis.exceptions import RedisError
+
+from ticket_system import TicketSystem, checkup, recipients
+from ticket_system.checkup import Finding
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
 from ticket_tasks.errors import JobError
 from ticket_tasks.reports import can_write
 from ticket_worker.billing import connect
-from ticket_worker.broker import broker_name, broker_problem
+from ticket_worker.broker import broker_name, broker_problem, glance_at
 from ticket_worker.destinations import Mask, secrets_of
 from ticket_worker.errors import SettingsError
 from ticket_worker.lifecycle import build_mailer
 from ticket_worker.mail import DirectoryMailer, SmtpMailer
 from ticket_worker.notify import sender_for
-from ticket_worker.settings import Settings, exposed_files, spelling_hints
+from ticket_worker.settings import Settings, exposed_files, read_settings, spelling_hints
 
-_NEWEST = 20
+#: Longer than any tick of the schedule that is shipped lets a fleet be silent.
+_SILENT_SECONDS = 60.0
+#: A message that waits longer finds no worker, or too few of them.
+_LATE_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    is_ok: bool
-    detail: str
+def fleet_findings(database: str = "") -> list[Finding]:
+    """Return what was found of the fleet that the settings describe, or of one on another database."""
+    try:
+        settings = read_settings(**{"database_url": database} if database else {})
+    except SettingsError as error:
+        return [Finding("settings", is_ok=False, detail="; ".join(error.problems), advice="set what is expected")]
+    return run_checks(settings)
 
 
 def run_checks(settings: Settings) -> list[Finding]:
@@ -40,86 +46,27 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 def _settings(_settings: Settings) -> Iterator[Finding]:
     hints = [*spelling_hints(), *exposed_files()]
-    yield Finding("settings", not hints, "; ".join(hints) or "complete")
+    advice = "correct them; what nobody reads has no effect" if hints else ""
+    yield Finding("settings", not hints, "; ".join(hints) or "complete", advice)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
     try:
         database = Database(settings.database, pool_size=1)
     except StorageError as error:
-        yield Finding("database", is_ok=False, detail=str(error))
+        yield Finding("database", is_ok=False, detail=str(error), advice="correct TICKETS_DATABASE_URL")
         return
     with database:
         where = database.url.render_as_string(hide_password=True)
         if database.path is not None and not database.path.exists():
             yield Finding("database", is_ok=True, detail=f"{where}, made at the first start")
             return
-        for what, look in (
-            ("database", _answer),
-            ("schema", _revision),
-            ("outbox", _undelivered),
-            ("usage", _unbilled),
-            ("reports", _unsent),
-        ):
-            try:
-                yield Finding(what, is_ok=True, detail=look(database))
-            except StorageError as error:
-                yield Finding(what, is_ok=False, detail=str(error))
-                return
-        yield _audited(database)
-
-
-def _audited(database: Database) -> Finding:
-    """Say what the last audit came to; a clock that is not what its history makes of it wants a person."""
-    last = audit.last_run(database)
-    if last is None:
-        return Finding("audit", is_ok=True, detail="none has finished yet")
-    found = f"{last.differences:,} differences" + ("; see `tickets audit --all`" if last.differences else "")
-    detail = f"{last.checked:,} tickets, {found}, {last.finished_at:%Y-%m-%d %H:%M} UTC"
-    return Finding("audit", is_ok=not last.differences, detail=detail)
-
-
-def _answer(database: Database) -> str:
-    database.ping()
-    return database.url.render_as_string(hide_password=True)
-
-
-def _revision(database: Database) -> str:
-    database.require_current_schema()
-    return f"revision {database.schema_version()}"
-
-
-def _undelivered(database: Database) -> str:
-    counts = outbox.count(database)
-    # Not a reason to call the fleet unfit: a person has to decide about these, and the rest goes on.
-    stuck = {state: counts[state] for state in ("parked", "uncertain") if counts.get(state)}
-    waiting = f"{counts.get('pending', 0)} notices waiting"
-    away = [f"{one.channel} does not answer: {one.error}" for one in outbox.resting(database)]
-    return ", ".join([waiting, *(f"{count} {state}: see `tickets outbox`" for state, count in stuck.items()), *away])
-
-
-def _unbilled(database: Database) -> str:
-    """Say what is not billed yet; like stuck notices, it wants a person, and the rest goes on."""
-    found = settlements.outstanding(database)
-    told = [f"{one.quantity:,} {one.what}" + (f" ({one.money})" if one.money else "") for one in found.rows]
-    told += [f"{-one['quantity']:,} of {one['event_name']} missing or too many at Stripe" for one in found.surplus]
-    told += [f"{found.dead_events:,} events given up: tickets billing sync"] if found.dead_events else []
-    return ", ".join(told) + "; see `tickets usage list`" if told else "all of it is billed"
-
-
-def _unsent(database: Database) -> str:
-    """Say which reports wait for a person, and when the next one is due."""
-    counts = mailings.outstanding(database)
-    stuck = [f"{counts[state]:,} {state}: see `tickets digest list`" for state in mailings.STUCK if counts.get(state)]
-    missed = sum(run.state == "missed" for run, _ in digests.runs(database, limit=_NEWEST))
-    stuck += [f"{missed:,} of the newest {_NEWEST} missed: see `tickets digest list --reports`"] if missed else []
-    ahead = [one for _, some in recipients.all_organisations(database) for one in some]
-    if not ahead:
-        return "nobody gets any: tickets organisations set"
-    if not can_write():
-        stuck.append("this worker cannot write them: pip install 'blackroad-ticket-system[charts]'")
-    first = min(ahead, key=lambda one: one.next_at)
-    return ", ".join([*stuck, f"the next is {first.organisation}'s, {first.next_at:%Y-%m-%d %H:%M} UTC"])
+        silent_seconds = max(_SILENT_SECONDS, 3 * settings.scan_interval_seconds)
+        for finding in checkup.findings(database, silent_seconds=silent_seconds):
+            yield finding
+            if finding.what == "reports" and not can_write() and recipients.all_organisations(database):
+                advice = "pip install 'blackroad-ticket-system[charts]'"
+                yield Finding("letters", is_ok=True, detail="this worker cannot write reports", advice=advice)
 
 
 def _billing(settings: Settings) -> Iterator[Finding]:
@@ -136,19 +83,35 @@ def _billing(settings: Settings) -> Iterator[Finding]:
             names = TicketSystem(database).in_force()[1].billing.meters.values()
         found = stripe_ports.meter(settings).known(names)
     except (JobError, SettingsError, StorageError) as error:
-        yield Finding("billing", is_ok=False, detail=str(error))
+        advice = "look at TICKETS_STRIPE_API_KEY and TICKETS_STRIPE_MODE, and at the meters under [billing]"
+        yield Finding("billing", is_ok=False, detail=str(error), advice=advice)
     else:
         yield Finding("billing", is_ok=True, detail=f"Stripe, {settings.stripe_mode} mode, meters {', '.join(found)}")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
+    advice = "is the broker running, and is TICKETS_REDIS_URL right?"
     try:
         url = settings.broker
     except SettingsError as error:
         yield Finding("broker", is_ok=False, detail=str(error))
         return
     problem = broker_problem(url)
-    yield Finding("broker", problem is None, problem or broker_name(url))
+    yield Finding("broker", problem is None, problem or broker_name(url), advice if problem else "")
+    if problem is None:
+        yield _queues(url)
+
+
+def _queues(url: str) -> Finding:
+    try:
+        found = glance_at(url, now=time.time())
+    except (RedisError, OSError) as error:
+        return Finding("queues", is_ok=False, detail=str(error), advice="another program uses the same keys there?")
+    told = [f"{one.name} {one.messages:,}" for one in found.queues] + [f"in work {found.unacked:,}"]
+    late = [one for one in found.queues if one.oldest_seconds > _LATE_SECONDS]
+    told += [f"the oldest of {one.name} waits {one.oldest_seconds:,.0f} s" for one in late]
+    advice = f"does a worker run for {', '.join(one.name for one in late)}, and are they enough?" if late else ""
+    return Finding("queues", not late, ", ".join(told), advice)
 
 
 def _mail(settings: Settings) -> Iterator[Finding]:
@@ -160,7 +123,8 @@ def _mail(settings: Settings) -> Iterator[Finding]:
     try:
         mailer.check()
     except JobError as error:
-        yield Finding("mail", is_ok=False, detail=str(error))
+        advice = "nothing is lost meanwhile: letters wait. Are TICKETS_SMTP_HOST, port, user and password right?"
+        yield Finding("mail", is_ok=False, detail=str(error), advice=advice)
     else:
         yield Finding("mail", is_ok=True, detail=f"{settings.smtp_host}:{settings.mail_port}")
 
@@ -175,6 +139,7 @@ def _places(settings: Settings) -> Iterator[Finding]:
             sender = sender_for(place, settings.notify_timeout_seconds)
             found = sender.look()
         except (JobError, SettingsError) as error:
-            yield Finding(f"destination {name}", is_ok=False, detail=mask(str(error)))
+            advice = "correct it in the file of TICKETS_DESTINATIONS"
+            yield Finding(f"destination {name}", is_ok=False, detail=mask(str(error)), advice=advice)
         else:
             yield Finding(f"destination {name}", is_ok=True, detail=found)

@@ -27,15 +27,22 @@ def worker_children(environ: dict[str, str], concurrency: int | None = None) -> 
         Child(
             queue.name,
             [sys.executable, "-m", "ticket_worker", "worker", "--queues", queue.name, *extra],
-            environ,
+            _with_port(environ, number),
         )
-        for queue in names.QUEUES
+        for number, queue in enumerate(names.QUEUES)
     ]
 
 
 def beat_child(environ: dict[str, str]) -> Child:
     """Return the process that ticks."""
-    return Child("beat", [sys.executable, "-m", "ticket_worker", "beat"], environ)
+    return Child("beat", [sys.executable, "-m", "ticket_worker", "beat"], _with_port(environ, len(names.QUEUES)))
+
+
+def _with_port(environ: dict[str, str], number: int) -> dict[str, str]:
+    """Give the child of this number a port for metrics of its own, counted from the one that is set; 0 stays 0."""
+    name = variable("metrics_port")
+    first = int(environ.get(name) or 0)
+    return environ | {name: str(first + number)} if first else environ
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -44,6 +51,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "database_url": settings.database,
         "redis_url": settings.broker,
         "data_dir": str(settings.data_dir),
+        "metrics_port": str(settings.metrics_port),
     }
     # Said in a file too, it would be said twice.
     kept = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+import uuid
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -14,6 +17,7 @@ from celery.app.task import Task
 from ticket_system import TicketSystem
 from ticket_system.errors import StorageError
 from ticket_system.storage.database import Database
+from ticket_tasks import names, tracing
 from ticket_tasks.answers import Answers
 from ticket_tasks.toolbox import Mailer, Notifier, Stationery, Toolbox
 from ticket_worker import notify
@@ -28,6 +32,9 @@ from ticket_worker.settings import Settings
 from ticket_worker.supervisor import USAGE
 
 log = structlog.stdlib.get_logger(__name__)
+
+#: What everything that follows from one message has in common in the log.
+_CORRELATION = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 
 
 class Workshop:
@@ -164,16 +171,37 @@ def connect_signals(workshop: Workshop) -> None:
     signals.worker_init.connect(prepare, weak=False)
     signals.worker_process_init.connect(open_toolbox, weak=False)
     signals.worker_process_shutdown.connect(close_toolbox, weak=False)
+    signals.before_task_publish.connect(label_message, weak=False)
     signals.task_prerun.connect(bind_task, weak=False)
     signals.task_postrun.connect(clear_task, weak=False)
 
 
+def label_message(headers: dict[str, Any], **_: object) -> None:
+    """Say on a message when it was sent, what it belongs to and whose trace goes on, unless it says so itself."""
+    headers.setdefault(names.SENT_AT, time.time())
+    if headers.get(names.CORRELATION) is None:
+        headers[names.CORRELATION] = structlog.contextvars.get_contextvars().get("correlation") or _new_correlation()
+    tracing.inject(headers)
+
+
 def bind_task(task_id: str, task: Task[..., Any], **_: object) -> None:
-    """Put the task's id, name and attempt on every line that follows, and nothing of the task before it."""
+    """Put a task's id, name, attempt and what it belongs to on every line that follows, and nothing of another."""
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(task_id=task_id, task=task.name, attempt=task.request.retries + 1)
+    found = getattr(task.request, names.CORRELATION, None)
+    # It comes from outside: nothing but what can be a name stands on our lines.
+    known = isinstance(found, str) and _CORRELATION.fullmatch(found) is not None
+    structlog.contextvars.bind_contextvars(
+        task_id=task_id,
+        task=task.name,
+        attempt=task.request.retries + 1,
+        correlation=found if known else _new_correlation(),
+    )
 
 
 def clear_task(**_: object) -> None:
     """Forget the task, so that nothing of it appears on lines of others."""
     structlog.contextvars.clear_contextvars()
+
+
+def _new_correlation() -> str:
+    return uuid.uuid4().hex

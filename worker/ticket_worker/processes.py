@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import warnings
+from importlib.util import find_spec
 
 import structlog
 from celery import signals
@@ -12,6 +13,7 @@ from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from ticket_worker.app import create_app
 from ticket_worker.broker import broker_problem
+from ticket_worker.errors import SettingsError
 from ticket_worker.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -47,7 +49,11 @@ def run_worker(settings: Settings, queues: list[str], concurrency: int | None) -
 
 
 def run_beat(settings: Settings) -> int:
-    """Send ticks until asked to stop; return the exit status."""
+    """Send ticks until asked to stop, while no other beat does; return the exit status."""
+    if settings.beat == "redbeat" and find_spec("redbeat") is None:
+        raise SettingsError(
+            "TICKETS_BEAT: redbeat needs an extra. Expected: pip install 'blackroad-ticket-system[redbeat]'"
+        )
     _say_if_unreachable(settings)
     log.info("beat.started", scan_interval_seconds=settings.scan_interval_seconds)
     create_app(settings).Beat(loglevel=settings.log_level.upper(), quiet=True).run()

@@ -15,11 +15,13 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from ticket_worker.beat_settings import BeatSettings
 from ticket_worker.billing_settings import BillingSettings, Seconds
 from ticket_worker.destinations import Place, read_places, secrets_of
 from ticket_worker.errors import SettingsError
 from ticket_worker.mail_settings import MailSettings
 from ticket_worker.process_settings import ProcessSettings
+from ticket_worker.watch_settings import WatchSettings
 
 PREFIX = "TICKETS_"
 FILE_SUFFIX = "_FILE"
@@ -32,7 +34,7 @@ Budget = Annotated[float, Field(ge=0.1, le=30)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Settings(BillingSettings, MailSettings, ProcessSettings):
+class Settings(BeatSettings, BillingSettings, MailSettings, ProcessSettings, WatchSettings):
     """Everything that can be set. A description says what is expected, and stands in errors."""
 
     model_config = SettingsConfigDict(
@@ -112,7 +114,7 @@ class Settings(BillingSettings, MailSettings, ProcessSettings):
     @property
     def secrets(self) -> list[str]:
         """What must stand in no log."""
-        return [*secrets_of(self.places), *self.billing_secrets, *self.mail_secrets]
+        return [*secrets_of(self.places), *self.billing_secrets, *self.mail_secrets, *self.watch_secrets]
 
     @property
     def is_live(self) -> bool:

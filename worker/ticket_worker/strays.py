@@ -11,9 +11,10 @@ import json
 import uuid
 from collections.abc import Callable, Container
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import structlog
+from celery.utils.dispatch import Signal
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 from kombu.transport import redis
@@ -24,6 +25,9 @@ from ticket_system.parking import MAX_BODY
 from ticket_tasks import names
 
 log = structlog.stdlib.get_logger(__name__)
+
+#: Sent with `kind` when a message is put aside. For whoever counts.
+stray_found: Final = Signal(name="stray_found", providing_args=["kind"])
 
 #: A body of Celery's: positional arguments, keywords, and what comes after the task.
 _PARTS = 3
@@ -91,6 +95,7 @@ class StrayConsumer(Consumer):
             # Not acknowledged: it comes back.
             log.warning("stray.postponed", error=str(error))
             return
+        stray_found.send(sender=None, kind=stray.kind)
         log.error("stray.found", name=stray.name[:200], kind=stray.kind, reason=stray.reason)
         message.ack_log_error(log, self.connection_errors)
 

@@ -113,6 +113,7 @@ report_deliveries = sa.Table(
 )
 
 partial("report_runs_to_make", report_runs.c.next_attempt_at, where="state = 'planned'")
+partial("report_runs_missed", report_runs.c.due_at, where="state = 'missed'")
 partial("report_deliveries_to_send", report_deliveries.c.next_attempt_at, where="state IN ('pending', 'claimed')")
 partial("report_deliveries_in_data", report_deliveries.c.next_attempt_at, where="state = 'in_data'")
 partial("report_deliveries_stuck", report_deliveries.c.id, where="state IN ('failed', 'uncertain')")

@@ -5,7 +5,8 @@ Each part takes the rows it works on: CTEs on PostgreSQL, temporary tables on SQ
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -14,9 +15,12 @@ import sqlalchemy as sa
 from ticket_system.billing.usage import CRITICAL_TICKET, TICKET_OPENED
 from ticket_system.sla.alarms import ESCALATED
 from ticket_system.storage.billing_tables import customers, usage_facts
+from ticket_system.storage.database import seconds_between
 from ticket_system.storage.outbox import GROUP, MAIL
 from ticket_system.storage.tables import Instant, alarms, clocks, named, step_notices, steps, tickets
 
+#: How breaches are sorted by the seconds from their deadline to their record; beyond the last is a class of its own.
+LATENCIES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 KEY = ("ticket_id", "target", "cycle")
 now_given = sa.bindparam("now", type_=Instant)
 left = sa.exists().where(alarms.c.raised_at.is_not(None))
@@ -278,3 +282,17 @@ def same(table: sa.Table, row: Any, *more: str) -> sa.ColumnElement[bool]:
 def stays(ready: Any) -> sa.ColumnElement[bool]:
     """What is left of an alarm that was raised is done by hand: by whoever knows the rules."""
     return sa.and_(ready.c.place == 1, sa.or_(ready.c.by_hand, ready.c.nobody))
+
+
+def span(seconds: float) -> sa.ColumnElement[timedelta]:
+    """Spell out a length of time, in PostgreSQL's own words."""
+    return sa.literal_column(f"interval '{seconds} seconds'", sa.Interval)
+
+
+def breaches(
+    due: Any, now: sa.ColumnElement[datetime], dialect: str, bounds: Sequence[sa.ColumnElement[datetime]]
+) -> list[sa.ColumnElement[Any]]:
+    """Count the breaches among claimed clocks, add up how long they lay unseen, count those from each bound on."""
+    unseen = sa.func.sum(seconds_between(dialect, due.c.due_at, now)).filter(due.c.late)
+    within = [sa.func.count().filter(due.c.late, due.c.due_at >= bound) for bound in bounds]
+    return [sa.func.count().filter(due.c.late), unseen, *within]

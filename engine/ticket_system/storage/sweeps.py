@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,6 +39,8 @@ from ticket_system.tickets import utc_now
 #: Before every claim: where a run begins.
 START = datetime(1, 1, 1, tzinfo=UTC)
 
+LATENCIES = parts.LATENCIES
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -49,6 +52,9 @@ class Batch:
     alarms: int = 0
     #: How late the latest was.
     slowest: timedelta = timedelta(0)
+    #: Breaches by how long they lay unseen, one class for each of LATENCIES and one beyond; and their sum, in seconds.
+    latencies: tuple[int, ...] = (0,) * (len(LATENCIES) + 1)
+    latency_seconds: float = 0.0
     #: Whether levels were raised, now or earlier, that have something left to be done by hand.
     to_finish: bool = False
 
@@ -79,10 +85,15 @@ def _run(
         row = connection.execute(
             _at_once(limit, live=now is None), given if now is None else given | {"now": now}
         ).one()
-    found, until, slowest, breaches, raised, by_hand, left = row
+    found, until, slowest, raised, by_hand, left, breaches, unseen, *within = row
     if not found:
         return Batch(0, otherwise, to_finish=bool(left))
-    return Batch(found, until, breaches or 0, raised or 0, slowest, to_finish=bool(left or by_hand))
+    # Counted up to each bound; a class is what lies between two of them.
+    up_to = [*within, breaches]
+    classes = tuple(more - less for less, more in pairwise((0, *up_to)))
+    return Batch(
+        found, until, breaches, raised or 0, slowest, classes, float(unseen or 0), to_finish=bool(left or by_hand)
+    )
 
 
 _ANYTHING, _ANYTHING_LIVE = parts.anything(parts.now_given), parts.anything(sa.func.statement_timestamp(type_=Instant))
@@ -163,10 +174,10 @@ def _summary(due: Any, ready: Any, now: sa.ColumnElement[datetime]) -> sa.Select
         sa.func.count(),
         sa.func.max(due.c.next_check_at),
         now - sa.func.min(due.c.next_check_at),
-        sa.func.sum(sa.case((due.c.late, 1), else_=0)),
         sa.select(of_ready.c.raised).scalar_subquery(),
         sa.select(of_ready.c.by_hand).scalar_subquery(),
         sa.select(parts.left).scalar_subquery(),
+        *parts.breaches(due, now, "postgresql", [now - parts.span(bound) for bound in LATENCIES]),
     ).select_from(due)
 
 
@@ -254,7 +265,9 @@ def _steps_in_turn() -> Iterator[sa.Executable]:
 _LOOKED_AT = sa.select(
     sa.func.max(_claimed.c.next_check_at),
     sa.func.min(_claimed.c.next_check_at),
-    sa.func.sum(sa.case((_claimed.c.late, 1), else_=0)),
+    *parts.breaches(
+        _claimed, parts.now_given, "sqlite", [sa.bindparam(f"within_{bound}", type_=Instant) for bound in LATENCIES]
+    ),
 )
 _RAISED = sa.select(
     sa.func.sum(sa.case((_due_alarms.c.place == 1, 1), else_=0)),
@@ -269,9 +282,11 @@ def _one_by_one(connection: sa.Connection, limit: int | None, given: dict[str, A
     found = connection.execute(_claim_into(limit), given).rowcount
     left = connection.execute(sa.select(parts.left)).scalar_one()
     if not found:
-        return (0, None, None, 0, 0, False, left)
+        return (0, None, None, 0, False, left, 0, 0.0, *[0] * len(LATENCIES))
     for part in _parts():
         connection.execute(part, {"now": given["now"]})
-    until, oldest, breaches = connection.execute(_LOOKED_AT).one()
+    now = given["now"]
+    within = {f"within_{bound}": now - timedelta(seconds=bound) for bound in LATENCIES}
+    until, oldest, *breaches = connection.execute(_LOOKED_AT, {"now": now} | within).one()
     raised, by_hand = connection.execute(_RAISED).one()
-    return (found, until, given["now"] - oldest, breaches, raised, by_hand, left)
+    return (found, until, now - oldest, raised, by_hand, left, *breaches)

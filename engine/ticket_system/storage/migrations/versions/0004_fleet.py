@@ -62,3 +62,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job", "slot", name="job_runs_pk"),
     )
     op.create_index("job_runs_open", "job_runs", ["lease_until"], **where("state <> 'done'"))
+    op.create_index("report_runs_missed", "report_runs", ["due_at"], **where("state = 'missed'"))
