@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from ticket_system.errors import StorageUnavailable
 from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
-from ticket_tasks.carrying import carry
+from ticket_tasks.carrying import KILLED_WAIT_SECONDS, carry
 from ticket_tasks.errors import TooEarly
 from ticket_tasks.intake import park_message, replay_parked, take_wish
 from ticket_tasks.outbox import deliver_outbox
