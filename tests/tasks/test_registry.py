@@ -144,7 +144,6 @@ def test_only_a_tick_is_dropped_when_its_process_has_to_be_killed(app: Celery, j
 
 
 WISH = {
-    "schema_version": 1,
     "ticket_id": "t",
     "title": "Printer prints stars",
     "description": "On every page.",
