@@ -109,10 +109,14 @@ class StrayConsumer(Consumer):
         message.ack_log_error(log, self.connection_errors)
 
 
-def read_envelope(text: str) -> dict[str, Any]:
+def read_envelope(text: str) -> Any:
     """Return the envelope of a message; what is none is put into one, as the body of a message without headers."""
     try:
         match json.loads(text):
+            # By the same way the transport reads what a worker holds, before it gives it back: an envelope that was
+            # read here once, and where it goes.
+            case [{"body": _, "properties": {"delivery_info": _}}, str() | None, str() | None] as held:
+                return held
             case {
                 "body": str(body),
                 "headers": dict() | None,
