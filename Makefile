@@ -10,10 +10,10 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python
 	--no-header --no-emit-index-url --no-emit-find-links --no-progress --system-certs --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench look fit lock format clean
+.PHONY: help demo test check check-deploy bench look fit lock format clean
 
 help:  ## print these verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/installed  ## watch a whole fleet at work, under a minute; LOG=FILE replays a ServiceNow log first
 	@$(BIN)/ticket-worker demo --report build/demo $(if $(LOG),--log '$(LOG)')
@@ -26,6 +26,9 @@ check: $(VENV)/installed  ## lint, format, types, import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-deploy: $(VENV)/installed  ## read deploy/ with the programs it is meant for; ARGS=--strict skips nothing
+	@$(BIN)/python -m tests.deploy.check $(ARGS)
 
 bench: $(VENV)/installed  ## measure against raw SQL; writes build/bench.json
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
@@ -44,6 +47,9 @@ lock: $(VENV)/installed  ## write deploy/locks anew; UPGRADE=1 takes the newest 
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra billing --output-file $(LOCKS)/billing.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra charts --output-file $(LOCKS)/charts.txt
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --extra embedded --output-file $(LOCKS)/embedded.txt
+	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --extra notify --extra billing --extra charts --extra trace --extra redbeat \
+		--output-file $(LOCKS)/image.txt
+	$(subst pyproject.toml,--group build,$(COMPILE)) --constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/build.txt
 
 format: $(VENV)/installed  ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only

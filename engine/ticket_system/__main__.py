@@ -20,6 +20,7 @@ from ticket_system.commands import (
     jobs,
     parked,
     policy,
+    prune,
     recipients,
     simulation,
     transfer,
@@ -29,6 +30,7 @@ from ticket_system.commands import (
 )
 from ticket_system.commands.terminal import Refused, clean
 from ticket_system.errors import (
+    HistoryPruned,
     InvalidTransition,
     PolicyError,
     StorageError,
@@ -41,6 +43,7 @@ TROUBLE, USAGE, NOT_FOUND, REFUSED, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 4, 130, 
 # The first that fits.
 _STATUSES: tuple[tuple[type[TicketSystemError], int], ...] = (
     (TicketNotFound, NOT_FOUND),
+    (HistoryPruned, NOT_FOUND),
     (InvalidTransition, REFUSED),
     (Refused, REFUSED),
     (StorageError, TROUBLE),
@@ -83,6 +86,7 @@ app.add_typer(transfer.importing, name="import")
 app.command()(transfer.export)
 policy.policy.command()(simulation.simulate)
 app.add_typer(policy.policy, name="policy")
+app.command()(prune.prune)
 app.add_typer(upkeep.db, name="db")
 app.add_typer(upkeep.deliveries, name="outbox")
 app.add_typer(parked.parked, name="parked")

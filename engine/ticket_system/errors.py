@@ -11,6 +11,8 @@ TicketSystemError
 ├── BillingError (ValueError)               an account, or a delivery of usage, does not allow this
 ├── ReportError (ValueError)                a report, or whoever gets it, does not allow this
 ├── ParkingError (ValueError)               a parked message does not allow this
+├── RetentionError (ValueError)             what is needed would be forgotten
+├── HistoryPruned (LookupError)             what is asked for was forgotten, by policy
 ├── ImportFailed (ValueError)               the file as a whole cannot be read
 └── StorageError
     ├── SchemaOutdated                      upgrade the database, or the program
@@ -21,6 +23,7 @@ TicketSystemError
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 _LONGEST_SHOWN = 100
 
@@ -98,6 +101,18 @@ class ReportError(TicketSystemError, ValueError):
 
 class ParkingError(TicketSystemError, ValueError):
     """What was asked of a parked message cannot be done; the message says why, and what can."""
+
+
+class RetentionError(TicketSystemError, ValueError):
+    """Something would be kept too short to be safe; the message says how long it has to be."""
+
+
+class HistoryPruned(TicketSystemError, LookupError):
+    """The events of a ticket were forgotten, by policy: its verdicts stand, and cannot be explained any more."""
+
+    def __init__(self, ticket_id: str, at: datetime) -> None:
+        super().__init__(f"the history of ticket {ticket_id} was pruned on {at:%Y-%m-%d}; its clocks stand as they are")
+        self.ticket_id, self.at = ticket_id, at
 
 
 class ImportFailed(TicketSystemError, ValueError):

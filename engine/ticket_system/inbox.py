@@ -22,7 +22,7 @@ __all__ = ["InboxEvent", "Waiting"]
 
 #: So often an event is tried before a person has to look.
 MAX_ATTEMPTS = 10
-#: Events are kept for so long after they were handled; nobody sends them again later.
+#: Events are kept for so long after they were handled (`retention`); nobody sends them again later.
 KEPT = timedelta(days=35)
 _FIRST_WAIT = timedelta(seconds=30)
 
@@ -98,9 +98,3 @@ def revive(database: Database, *, now: datetime | None = None) -> int:
     """Try events again that were given up; returns how many."""
     with database.write() as connection:
         return customers.revive_events(connection, now or moment(connection))
-
-
-def prune(database: Database, *, now: datetime | None = None) -> int:
-    """Forget what was handled long ago; returns how many."""
-    with database.write() as connection:
-        return customers.prune_events(connection, (now or moment(connection)) - KEPT)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
@@ -128,17 +128,19 @@ def skip(database: Database, delivery: ReportDelivery, reason: str, *, now: date
 
 def postpone(
     database: Database, delivery: ReportDelivery, error: str, *, wait_seconds: float = 0, now: datetime | None = None
-) -> datetime | None:
-    """Try again later, after a wait that doubles; None: it would be too late then, and it has failed."""
+) -> datetime | Literal[False] | None:
+    """Try again later, after a wait that doubles; None: it would be too late then, and it has failed.
+
+    False: the lease was lost, and whoever has it now says what becomes of the delivery.
+    """
     with database.write() as connection:
         wait = backoff(delivery.attempts, first_seconds=_FIRST_WAIT_SECONDS, longest_seconds=_LONGEST_WAIT_SECONDS)
         again = (now or moment(connection)) + max(wait, timedelta(seconds=min(wait_seconds, _LONGEST_WAIT_SECONDS)))
         if again - delivery.due_at <= CATCH_UP:
             answer = storable(error[:_MAX_ANSWER])
-            _move(connection, delivery, _HELD, "pending", next_attempt_at=again, lease=None, answer=answer)
-            return again
-    _finish(database, delivery, "failed", f"{_TOO_LATE}; {error}", now)
-    return None
+            is_mine = _move(connection, delivery, _HELD, "pending", next_attempt_at=again, lease=None, answer=answer)
+            return again if is_mine else False
+    return None if _finish(database, delivery, "failed", f"{_TOO_LATE}; {error}", now) else False
 
 
 def put_back(database: Database, deliveries: Sequence[ReportDelivery]) -> int:

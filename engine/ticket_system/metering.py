@@ -70,7 +70,7 @@ class Metering:
         """Count a ticket whose customer is known only now; one that was counted before stays with whom it was."""
         known = customers.known(self.connection, [customer])
         counted = usage.of_ticket(self.connection, ticket.id)
-        if not counted:
+        if not counted and not usage.is_pruned(self.connection, ticket.id):
             route = METERED if known else None
             usage.record(self.connection, [usage.fact(TICKET_OPENED, ticket.id, customer, now, now, route)])
         if ticket.priority == CRITICAL_PRIORITY:
@@ -111,6 +111,9 @@ class Metering:
         # A downgrade forgives this alone; where the opening was forgiven, the ticket costs nothing.
         costs_nothing = any(one.kind == TICKET_OPENED and one.forgiven_at is not None for one in counted)
         if costs_nothing or any(one.forgiven_at is None for one in mine):
+            return
+        # It was billed so long ago that nobody knows for what: better nothing than twice.
+        if usage.is_pruned(self.connection, ticket_id):
             return
         known = customers.known(self.connection, [customer]).get(customer)
         route = known.critical if known else None

@@ -19,7 +19,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
@@ -179,18 +179,20 @@ def resting(database: Database) -> list[Rest]:
 
 def postpone(
     database: Database, row: OutboxRow, error: str, *, wait_seconds: float = 0, now: datetime | None = None
-) -> datetime | None:
-    """Try again later, after a wait that doubles, `wait_seconds` at least; after too many attempts park it: None."""
+) -> datetime | Literal[False] | None:
+    """Try again later, after a wait that doubles, `wait_seconds` at least; after too many attempts park it: None.
+
+    False: the lease was lost, and whoever has it now says what becomes of the message.
+    """
     if row.attempts >= MAX_ATTEMPTS:
-        park(database, row, f"given up after {row.attempts} attempts: {error}")
-        return None
+        return None if park(database, row, f"given up after {row.attempts} attempts: {error}") else False
     with database.write() as connection:
         wait = max(
             _backoff(row.attempts, _LONGEST_WAIT_SECONDS), timedelta(seconds=min(wait_seconds, _LONGEST_WAIT_SECONDS))
         )
         again = (now or moment(connection)) + wait
-        _move(connection, row, _HELD, "pending", next_attempt_at=again, lease=None, error=storable(error[:_MAX_ERROR]))
-    return again
+        told = {"next_attempt_at": again, "lease": None, "error": storable(error[:_MAX_ERROR])}
+        return again if _move(connection, row, _HELD, "pending", **told) else False
 
 
 def park(database: Database, row: OutboxRow, error: str) -> bool:

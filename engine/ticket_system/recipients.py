@@ -20,7 +20,7 @@ from ticket_system.reports.weeks import Hour, next_day
 from ticket_system.storage import organisations, report_runs
 from ticket_system.storage.database import Database, moment
 from ticket_system.storage.organisations import Organisation, Recipient, Schedule
-from ticket_system.tickets import LEAVE, Leave, check_name, check_whole, is_address
+from ticket_system.tickets import LEAVE, Leave, check_name, check_whole, is_address, storable
 
 __all__ = ["Organisation", "Recipient", "Schedule", "Told"]
 
@@ -145,6 +145,19 @@ def all_organisations(database: Database) -> list[tuple[Organisation, list[Sched
         ahead = organisations.schedules(connection)
         found = organisations.listed(connection)
     return [(one, [next_one for next_one in ahead if next_one.organisation == one.name]) for one in found]
+
+
+def remove_organisation(database: Database, name: str, *, actor: str) -> None:
+    """Forget an organisation and its people; its past reports stay on record. ReportError when there is none.
+
+    Planned reports of it are not made, and letters that wait are skipped when their turn comes; one that is going
+    over the wire arrives. Under the same name it can be made again, and no day is told of twice.
+    """
+    with database.write() as connection:
+        _organisation(connection, name)
+        organisations.end_schedules(connection, name)
+        report_runs.miss_all(connection, name, storable(f"the organisation was removed by {actor}"))
+        organisations.remove(connection, name)
 
 
 def organisation(database: Database, name: str) -> Organisation:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ticket_system import merging, triage, waivers
 from ticket_system.changes import Changes
-from ticket_system.errors import TicketNotFound
+from ticket_system.errors import HistoryPruned, TicketNotFound
 from ticket_system.reports.summary import report
 from ticket_system.rulebook import Rulebook, told
 from ticket_system.sla.books import PolicyBook
@@ -269,9 +269,11 @@ class TicketSystem:
         """Return, for each clock of a ticket, the intervals and the events behind its due instant (rule 26).
 
         It is made of the ticket's events alone; `differs` names what the stored clock says otherwise. Empty: the
-        ticket has no such clock.
+        ticket has no such clock. HistoryPruned where the events were forgotten, by policy.
         """
         with self.database.snapshot() as connection:
+            if (pruned_at := audits.pruned_at(connection, ticket_id)) is not None:
+                raise HistoryPruned(ticket_id, pruned_at)
             told, now, terms = audits.of_ticket(connection, ticket_id), moment(connection), self.rules.told(connection)
             if not told.facts and tickets.get(connection, ticket_id) is None:
                 raise TicketNotFound(ticket_id)

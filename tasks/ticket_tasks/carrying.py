@@ -20,13 +20,10 @@ log = structlog.stdlib.get_logger(__name__)
 #: So often a message is tried that fails by itself; and one that is about something not there yet, about a minute long.
 TRIES = 3
 _EARLY_TRIES = 6
-_LONGEST_WAIT_SECONDS = 60
+LONGEST_WAIT_SECONDS = 60
 _FOREVER = 10**9
-#: Until a message whose process was killed comes back: time for a moment of too little memory to pass.
-KILLED_WAIT_SECONDS = 10
-#: The keywords in which a message that comes back says how often it failed by itself, and how often it waited for the
-#: database.
-_TRIES, _WAITS = "tries", "waits"
+#: The keywords in which a message that comes back says how often it failed by itself, and how often it met bad weather.
+_TRIED, _WAITED = "tries", "waits"
 
 
 class _Later(Exception):
@@ -42,8 +39,8 @@ def carry(
     carried: dict[str, Any],
 ) -> Any:
     """Run the job of a message, and return what it does; raises what makes Celery bring the message back."""
-    tries, waits = (count if isinstance(count := carried.pop(keyword, 0), int) else 0 for keyword in (_TRIES, _WAITS))
-    # What brought it back besides was the end of its process.
+    tries, waits = (number if isinstance(number := carried.pop(name, 0), int) else 0 for name in (_TRIED, _WAITED))
+    #: What repeated it besides was the end of its process.
     kills = task.request.retries - tries - waits
     try:
         if kills >= TRIES:
@@ -53,14 +50,14 @@ def carry(
     except StorageUnavailable as error:
         wait = wait_seconds(waits)
         log.warning("job.postponed", error=str(error), wait_seconds=round(wait, 1))
-        raise _again(task, error, {**carried, _TRIES: tries, _WAITS: waits + 1}, wait) from error
+        raise _again(task, error, carried, tries, waits + 1, wait) from error
     except (_Later, SoftTimeLimitExceeded) as later:
-        raise _again(task, later, {**carried, _TRIES: tries + 1, _WAITS: waits}, wait_seconds(tries)) from later
+        raise _again(task, later, carried, tries + 1, waits, wait_seconds(tries)) from later
 
 
 def wait_seconds(retries: int) -> float:
     """Return a wait that doubles up to a minute, spread so that waiting messages do not come back all at once."""
-    longest = min(2.0 ** min(retries, 10), _LONGEST_WAIT_SECONDS)
+    longest = min(2.0 ** min(retries, 10), LONGEST_WAIT_SECONDS)
     return longest * (0.5 + secrets.randbelow(501) / 1000)
 
 
@@ -93,10 +90,13 @@ def _attempt(
         return park(toolbox, name, carried.get("payload"), f"it failed {TRIES} times: {type(error).__name__}")
 
 
-def _again(task: Task[..., Any], error: Exception, carried: dict[str, Any], wait: float) -> Exception:
+def _again(
+    task: Task[..., Any], error: Exception, carried: dict[str, Any], tries: int, waits: int, wait: float
+) -> Exception:
     """Put a message back for later; returns what a task raises then."""
+    kwargs = {**carried, _TRIED: tries, _WAITED: waits}
     try:
-        return task.retry(exc=error, kwargs=carried, countdown=wait, max_retries=_FOREVER, throw=False)
+        return task.retry(exc=error, kwargs=kwargs, countdown=wait, max_retries=_FOREVER, throw=False)
     except Reject as rejected:
         # The broker is away as well. Celery would drop the message, which is the only copy.
         return Reject(str(rejected), requeue=True)

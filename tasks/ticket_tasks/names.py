@@ -30,11 +30,14 @@ ACKNOWLEDGE_TICKET: Final = "tickets.acknowledge_ticket"
 REPORT: Final = "tickets.report"
 #: A worker's own: what it could not understand goes where it is kept.
 PARK_MESSAGE: Final = "tickets.park_message"
+PRUNE: Final = "tickets.prune"
 
 #: Work that must be on time and touches nothing but the database.
 CLOCK: Final = "clock"
 #: Work that talks to the world and may have to wait for it.
 DESK: Final = "desk"
+#: What other services ask for: however much of it waits, no notice waits behind it.
+INTAKE: Final = "intake"
 #: Work that talks to whoever bills: it may be slow, and keeps no notice waiting.
 MONEY: Final = "money"
 #: Work that counts over everything, or that nobody waits for by the second.
@@ -56,4 +59,4 @@ SENT_AT: Final = "sent_at"
 CORRELATION: Final = "correlation"
 
 _EXCHANGE = Exchange("tickets", type="direct")
-QUEUES: Final = tuple(Queue(name, _EXCHANGE, routing_key=name) for name in (CLOCK, DESK, MONEY, REPORTS))
+QUEUES: Final = tuple(Queue(name, _EXCHANGE, routing_key=name) for name in (CLOCK, DESK, INTAKE, MONEY, REPORTS))

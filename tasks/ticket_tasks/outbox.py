@@ -154,6 +154,9 @@ def _bundle(toolbox: Toolbox) -> None:
 
 def _postpone(toolbox: Toolbox, notice: OutboxRow, outcome: Outcome) -> str:
     again_at = outbox.postpone(toolbox.database, notice, outcome.reason, wait_seconds=outcome.wait_seconds)
+    if again_at is False:
+        log.warning("notice.lost", **_who(notice), error=outcome.reason)
+        return "lost"
     if again_at is None:
         log.error("notice.parked", **_who(notice), error=outcome.reason, hint="tried too often")
         return "parked"

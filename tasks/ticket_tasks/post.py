@@ -32,7 +32,7 @@ class Post:
             task_serializer="json",
             accept_content=["json"],
             task_queues=names.QUEUES,
-            task_default_queue=names.DESK,
+            task_default_queue=names.INTAKE,
             task_create_missing_queues=False,
             task_ignore_result=True,
             broker_connection_timeout=timeout_seconds,
@@ -77,7 +77,7 @@ class Post:
         task_id: str,
         kwargs: dict[str, object],
         *,
-        queue: str = names.DESK,
+        queue: str = names.INTAKE,
         expires: float | None = None,
         correlation: str | None = None,
     ) -> None:
@@ -145,7 +145,7 @@ class Post:
             journal.confirmed(*(answer.key for answer in self.answers.told(one.key for one in some)))
 
     def _repeat(self, journal: Journal) -> None:
-        since = self.answers.queued_since(names.DESK)
+        since = self.answers.queued_since(names.INTAKE)
         for some in journal.all():
             for one in some:
                 if self._closing.is_set():

@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from ticket_system.errors import StorageUnavailable
 from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
-from ticket_tasks.carrying import KILLED_WAIT_SECONDS, carry
+from ticket_tasks.carrying import carry
 from ticket_tasks.errors import TooEarly
 from ticket_tasks.intake import park_message, replay_parked, take_wish
 from ticket_tasks.outbox import deliver_outbox
@@ -26,7 +26,7 @@ from ticket_tasks.reports import make_reports, send_reports
 from ticket_tasks.subscriptions import sync_subscriptions
 from ticket_tasks.toolbox import Toolbox
 from ticket_tasks.turns import in_turn, life_of, slot_in
-from ticket_tasks.upkeep import audit_clocks
+from ticket_tasks.upkeep import audit_clocks, prune
 from ticket_tasks.usage import reconcile_usage, report_usage
 
 log = structlog.stdlib.get_logger(__name__)
@@ -67,15 +67,15 @@ JOBS = (
     ),
     Job(deliver_outbox, names.DELIVER_OUTBOX, names.DESK, soft_limit=180, hard_limit=240, every=5),
     Job(audit_clocks, names.AUDIT_CLOCKS, names.DESK, soft_limit=60, hard_limit=90, every=600),
-    Job(replay_parked, names.REPLAY_PARKED, names.DESK, soft_limit=60, hard_limit=90, every=30),
+    Job(replay_parked, names.REPLAY_PARKED, names.INTAKE, soft_limit=60, hard_limit=90, every=30),
     *(
-        Job(partial(take_wish, name=name), name, names.DESK, soft_limit=30, hard_limit=60, carries=PAYLOAD)
+        Job(partial(take_wish, name=name), name, names.INTAKE, soft_limit=30, hard_limit=60, carries=PAYLOAD)
         for name in WISHES
     ),
     Job(
         park_message,
         names.PARK_MESSAGE,
-        names.DESK,
+        names.INTAKE,
         soft_limit=30,
         hard_limit=60,
         carries=frozenset({"name", "body", "reason"}),
@@ -93,6 +93,7 @@ JOBS = (
         nudges=(names.SEND_REPORTS,),
     ),
     Job(send_reports, names.SEND_REPORTS, names.REPORTS, soft_limit=180, hard_limit=240, every=60),
+    Job(prune, names.PRUNE, names.REPORTS, soft_limit=120, hard_limit=180, every=3600),
 )
 
 BY_NAME: Mapping[str, Job] = {job.name: job for job in JOBS}
@@ -106,6 +107,8 @@ VISIBILITY_SECONDS = max(job.hard_limit for job in JOBS) + 30
 TICK_EXPIRES_SECONDS = 10
 
 _LEASE_MARGIN_SECONDS = 15
+#: For a moment of too little memory to pass; waits for its process are part of what VISIBILITY_SECONDS has to cover.
+_KILLED_WAIT_SECONDS = 10
 
 
 def routes() -> dict[str, dict[str, str]]:
@@ -155,10 +158,10 @@ def _register(app: Celery, job: Job, toolbox: Callable[[], Toolbox], observe: Ob
         soft_time_limit=job.soft_limit,
         time_limit=job.hard_limit,
         # Celery repeats what a killed process held, and counts that together with our own repeats in bad weather, which
-        # may be many: it would drop the only copy. So it repeats without end, and `carry` counts.
+        # may be many: it would drop the only copy. So it repeats without end, and we count.
         max_retries=None if job.carries else 0,
         retry_on_worker_lost=bool(job.carries),
-        default_retry_delay=KILLED_WAIT_SECONDS,
+        default_retry_delay=_KILLED_WAIT_SECONDS,
         # A tick that always takes too long would come back without end. What carries something is the only copy, and
         # comes back until it gets through.
         acks_on_timeout=not job.carries,

@@ -198,6 +198,9 @@ def write(toolbox: Toolbox, occasion: Occasion, key: str) -> Letter:
 
 def _postpone(toolbox: Toolbox, delivery: ReportDelivery, outcome: Outcome) -> str:
     again_at = mailings.postpone(toolbox.database, delivery, outcome.reason, wait_seconds=outcome.wait_seconds)
+    if again_at is False:
+        log.warning("letter.lost", **_who(delivery), error=outcome.reason)
+        return "lost"
     if again_at is None:
         log.error("letter.failed", **_who(delivery), error=outcome.reason, hint="it is too late for it now")
         return "failed"

@@ -16,11 +16,9 @@ from ticket_tasks.toolbox import Shop, Toolbox
 
 log = structlog.stdlib.get_logger(__name__)
 
-#: How often everybody is fetched, whatever events said; how often events that did not get through are asked for; and
-#: how often old ones are forgotten.
+#: How often everybody is fetched, whatever events said; and how often events that did not get through are asked for.
 SWEPT = timedelta(hours=1)
 ASKED = timedelta(minutes=15)
-PRUNED = timedelta(days=1)
 #: Asked for so far back at first, and never less than a little twice: an event may appear late.
 _FIRST_ASKED = timedelta(days=3)
 _OVERLAP = timedelta(hours=1)
@@ -61,8 +59,6 @@ def sync_subscriptions(toolbox: Toolbox) -> Synchronised:
         for customer in accounts.to_sync(toolbox.database, livemode=shop.livemode)
         if time.monotonic() < stop_at and (synced := _fetch(toolbox, shop, customer)) is not None
     ]
-    if accounts.is_time(toolbox.database, "prune", PRUNED):
-        inbox.prune(toolbox.database)
     changed = sum(one.old_plan != one.new_plan for one in done)
     found = Synchronised(events, len(done), changed, sum(one.replanned for one in done))
     (log.info if found.found else log.debug)("subscriptions.synchronised", events=events, customers=len(done))

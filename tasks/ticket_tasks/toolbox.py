@@ -13,6 +13,7 @@ from ticket_system.billing.subscriptions import Subscription
 from ticket_system.billing.usage import Window
 from ticket_system.inbox import Effects, InboxEvent
 from ticket_system.ledger import Lane, Row
+from ticket_system.retention import Keep
 from ticket_system.storage.database import Database
 from ticket_tasks.payloads import Answer, TicketAlarm, TicketAlarms
 
@@ -182,6 +183,10 @@ class Toolbox:
     audit_batch_size: int = 500
     audit_sample: int = 5000
     audit_budget_seconds: float = 20.0
+    #: How long things are kept; rows per transaction of whoever forgets them, and how long one run may go on.
+    keep: Keep = field(default_factory=Keep)
+    prune_batch_size: int = 1000
+    prune_budget_seconds: float = 60.0
     deliver_batch_size: int = 10
     deliver_budget_seconds: float = 10.0
     #: How long one report, comparison or synchronisation may go on; the next tick carries on.

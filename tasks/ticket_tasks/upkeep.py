@@ -1,11 +1,13 @@
-"""Look after what is stored: whether it still is what its history makes of it."""
+"""Look after what is stored: whether it still is what its history makes of it, and what of it may go."""
 
 from __future__ import annotations
 
 import structlog
 
+from ticket_system import retention
 from ticket_system.audit import AuditReport
 from ticket_system.audit import audit_clocks as audit
+from ticket_system.retention import Pruned
 from ticket_tasks.toolbox import Toolbox
 
 log = structlog.stdlib.get_logger(__name__)
@@ -40,3 +42,17 @@ def audit_clocks(toolbox: Toolbox) -> AuditReport:
         seconds=round(report.seconds, 3),
     )
     return report
+
+
+def prune(toolbox: Toolbox) -> Pruned:
+    """Forget what is older than it is kept, until nothing is or the time is up."""
+    pruned = retention.prune(
+        toolbox.database,
+        toolbox.keep,
+        batch_size=toolbox.prune_batch_size,
+        budget_seconds=toolbox.prune_budget_seconds,
+    )
+    gone = {name.replace(" ", "_").lower(): number for name, number in pruned.gone.items()}
+    tell = log.info if pruned.found else log.debug
+    tell("records.pruned", **gone, drained=pruned.drained, seconds=round(pruned.seconds, 3))
+    return pruned

@@ -52,8 +52,8 @@ def asyncapi() -> dict[str, Any]:
         },
         "defaultContentType": "application/json",
         "channels": {
-            "desk": {
-                "address": names.KEY_PREFIX + names.DESK,
+            "intake": {
+                "address": names.KEY_PREFIX + names.INTAKE,
                 "description": "A Redis list. The workers take from its other end.",
                 "messages": {_short(name): {"$ref": f"#/components/messages/{_short(name)}"} for name in WISHES},
             },
@@ -68,7 +68,7 @@ def asyncapi() -> dict[str, Any]:
             },
         },
         "operations": {
-            "ask": {"action": "receive", "channel": {"$ref": "#/channels/desk"}},
+            "ask": {"action": "receive", "channel": {"$ref": "#/channels/intake"}},
             "tell": {"action": "send", "channel": {"$ref": "#/channels/answers"}},
         },
         "components": {
@@ -95,7 +95,7 @@ def envelope(name: str, payload: Mapping[str, Any], *, message_id: str) -> dict[
         "properties": {
             "correlation_id": message_id,
             "delivery_mode": 2,
-            "delivery_info": {"exchange": "tickets", "routing_key": names.DESK},
+            "delivery_info": {"exchange": "tickets", "routing_key": names.INTAKE},
             "priority": 0,
             "delivery_tag": message_id,
         },

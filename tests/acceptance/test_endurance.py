@@ -57,23 +57,23 @@ def test_a_worker_that_is_stopped_under_load_finishes_or_returns_every_message(
     fleet: Fleet, database: Database, redis_url: str
 ) -> None:
     """What runs is finished within the grace time; what waits, even for its own time, is left to the next worker."""
-    first = fleet.trial(names.DESK)
+    first = fleet.trial(names.INTAKE)
     fleet.wait_ready()
-    send(redis_url, COME_AGAIN, seconds=20, mark="late")
+    send(redis_url, COME_AGAIN, names.INTAKE, seconds=20, mark="late")
     wait_until(lambda: fleet.diary["begun late"] == 1)
     asked_for = ask_for_tickets(redis_url, 300)
-    send(redis_url, LAST, seconds=3, mark="long")
+    send(redis_url, LAST, names.INTAKE, seconds=3, mark="long")
     wait_until(lambda: count(database, TICKETS) >= 100)
     first.send_signal(signal.SIGTERM)
     stopped_after = wait_until(lambda: first.poll() is not None, seconds=30)
     assert first.returncode == 0
     assert held(redis_url) == 0, "a message went down with its worker"
-    opened, left = count(database, TICKETS), waiting(redis_url, names.DESK)
+    opened, left = count(database, TICKETS), waiting(redis_url, names.INTAKE)
     long_left = 1 - fleet.diary["done long"]
     assert left == 300 - opened + long_left + 1
-    fleet.trial(names.DESK)
+    fleet.trial(names.INTAKE)
     wait_until(lambda: fleet.diary["done late"] == 1 and fleet.diary["done long"] == 1)
-    wait_until(lambda: waiting(redis_url, names.DESK) == held(redis_url) == 0)
+    wait_until(lambda: waiting(redis_url, names.INTAKE) == held(redis_url) == 0)
     assert {ticket_id for (ticket_id,) in rows(database, "SELECT id FROM tickets")} == asked_for
     print(f"stopped within {stopped_after:.1f} s after {opened} tickets, {left} messages left to the next worker")
 
@@ -93,14 +93,14 @@ def test_a_worker_that_is_killed_under_load_leaves_its_messages_to_the_next(
     fleet: Fleet, database: Database, redis_url: str
 ) -> None:
     """Lost can be only what was between the broker and the worker at that very moment, one message for each queue."""
-    first = fleet.trial(names.DESK, TRIAL_VISIBILITY=8)
+    first = fleet.trial(names.INTAKE, TRIAL_VISIBILITY=8)
     fleet.wait_ready()
     asked_for = ask_for_tickets(redis_url, 300)
     wait_until(lambda: count(database, TICKETS) >= 100)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    fleet.trial(names.DESK, TRIAL_VISIBILITY=8)
-    wait_until(lambda: waiting(redis_url, names.DESK) == held(redis_url) == 0)
+    fleet.trial(names.INTAKE, TRIAL_VISIBILITY=8)
+    wait_until(lambda: waiting(redis_url, names.INTAKE) == held(redis_url) == 0)
     opened = [ticket_id for (ticket_id,) in rows(database, "SELECT id FROM tickets")]
     lost = asked_for - set(opened)
     assert len(opened) == len(set(opened))
@@ -150,14 +150,14 @@ def test_a_wish_that_takes_too_long_is_granted_once_it_does_not(
     fleet: Fleet, database: Database, redis_url: str, limits: list[int]
 ) -> None:
     """Somebody holds the table for some seconds: the job that waits for it is cut short, and its message comes back."""
-    worker = fleet.trial(names.DESK, TRIAL_LIMITS=json.dumps({names.OPEN_TICKET: limits}))
+    worker = fleet.trial(names.INTAKE, TRIAL_LIMITS=json.dumps({names.OPEN_TICKET: limits}))
     fleet.wait_ready()
     with database.write() as connection:
         connection.execute(sa.text("LOCK TABLE tickets IN ACCESS EXCLUSIVE MODE"))
         asked_for = ask_for_tickets(redis_url, 1)
         wait_until(lambda: "job.postponed" in fleet.said or "Hard time limit" in fleet.said)
     wait_until(lambda: count(database, TICKETS) == 1)
-    wait_until(lambda: held(redis_url) == waiting(redis_url, names.DESK) == 0)
+    wait_until(lambda: held(redis_url) == waiting(redis_url, names.INTAKE) == 0)
     assert {ticket_id for (ticket_id,) in rows(database, "SELECT id FROM tickets")} == asked_for
     assert worker.poll() is None
 
@@ -218,7 +218,7 @@ def test_a_day_without_a_fleet_is_caught_up_without_a_storm(
     with TicketClient(redis_url) as client:
         for _ in range(stale_ticks):
             client.tick(names.SCAN_BREACHES, names.CLOCK, expires_seconds=0.001)
-    worker = fleet.start("worker", "--queues", "clock,desk", TICKETS_LOG_LEVEL="debug")
+    worker = fleet.start("worker", "--queues", "clock,desk,intake", TICKETS_LOG_LEVEL="debug")
     fleet.wait_ready()
     began = time.monotonic()
     fleet.start("beat")

@@ -94,7 +94,7 @@ def test_ten_thousand_tickets_from_another_environment_are_taken_once_each_with_
         with Redis.from_url(broker.url) as redis:
             redis.flushall()
         settings = {"TICKETS_DATABASE_URL": postgres_url, "TICKETS_REDIS_URL": broker.url}
-        for words in (("worker", "--queues", "clock,desk"),) * 2 + (("beat",),) * 2:
+        for words in (("worker", "--queues", "clock,desk,intake"),) * 2 + (("beat",),) * 2:
             start(*words, **settings)
         producer = subprocess.Popen(
             [python, "-c", PRODUCER, broker.url, tmp_path, str(TICKETS)],
@@ -126,7 +126,7 @@ def test_ten_thousand_tickets_from_another_environment_are_taken_once_each_with_
 def test_every_way_to_ask_reaches_the_same_desk(
     postgres_url: str, redis_url: str, start: Callable[..., "subprocess.Popen[bytes]"]
 ) -> None:
-    start("worker", "--queues", "desk", TICKETS_DATABASE_URL=postgres_url, TICKETS_REDIS_URL=redis_url)
+    start("worker", "--queues", "intake", TICKETS_DATABASE_URL=postgres_url, TICKETS_REDIS_URL=redis_url)
     with TicketSystem(postgres_url) as system, TicketClient(redis_url) as client, Redis.from_url(redis_url) as redis:
         # The client: messages about a ticket may overtake the one that opens it.
         comment = client.add_comment("t-1", "bob", "On it.")
@@ -143,12 +143,12 @@ def test_every_way_to_ask_reaches_the_same_desk(
         app = Celery(broker=redis_url)
         app.conf.broker_transport_options = {"global_keyprefix": names.KEY_PREFIX}
         payload = {"ticket_id": "t-2", "title": "Scanner", "description": "", "requester": "eve"}
-        app.send_task("tickets.open_ticket", kwargs={"payload": payload}, queue="desk")
+        app.send_task("tickets.open_ticket", kwargs={"payload": payload}, queue="intake")
         app.close()
 
         # Any language, by one command of Redis.
         message = wire.envelope(names.OPEN_TICKET, payload | {"ticket_id": "t-3"}, message_id=str(uuid.uuid4()))
-        redis.lpush("tickets:desk", json.dumps(message))
+        redis.lpush("tickets:intake", json.dumps(message))
         wait_until(lambda: len(system.get_queue()) == 3, seconds=60)
 
         figures = client.wait(client.report(1), 60)
@@ -162,7 +162,7 @@ def test_every_way_to_ask_reaches_the_same_desk(
 def test_what_no_worker_understands_is_parked_as_it_came_and_stops_nothing(
     postgres_url: str, redis_url: str, start: Callable[..., "subprocess.Popen[bytes]"], tmp_path: Path
 ) -> None:
-    worker = start("worker", "--queues", "desk", TICKETS_DATABASE_URL=postgres_url, TICKETS_REDIS_URL=redis_url)
+    worker = start("worker", "--queues", "intake", TICKETS_DATABASE_URL=postgres_url, TICKETS_REDIS_URL=redis_url)
 
     def message(body: str, **headers: object) -> str:
         envelope: dict[str, Any] = wire.envelope(names.OPEN_TICKET, {}, message_id=str(uuid.uuid4()))
@@ -193,7 +193,7 @@ def test_what_no_worker_understands_is_parked_as_it_came_and_stops_nothing(
     }
     with TicketSystem(postgres_url) as system, TicketClient(redis_url) as client, Redis.from_url(redis_url) as redis:
         for raw in strange:
-            redis.lpush("tickets:desk", raw)
+            redis.lpush("tickets:intake", raw)
         client.open_ticket("Printer", "Since Monday.", "ada", ticket_id="t-1")
         assert client.wait("t-1", 60) is not None, "what lies behind them is done"
         wait_until(lambda: sum(one.times for one in parking.listed(system.database)) == len(strange), seconds=60)
@@ -206,7 +206,7 @@ def test_what_no_worker_understands_is_parked_as_it_came_and_stops_nothing(
         wrong = next(one for one in same if one.name == names.OPEN_TICKET)
         mended = {"ticket_id": "t-2", "title": "Scanner", "description": "", "requester": "eve"}
         parking.replay(system.database, wrong.id, body=json.dumps(mended))
-        client.tick(names.REPLAY_PARKED, names.DESK, expires_seconds=60)
+        client.tick(names.REPLAY_PARKED, names.INTAKE, expires_seconds=60)
         wait_until(lambda: wishes.granted(system, "t-2") is not None, seconds=60)
         assert parking.get(system.database, wrong.id).state == "replayed"
     said = (tmp_path / "fleet.log").read_text("utf-8")
@@ -225,9 +225,9 @@ def test_a_message_that_a_dying_worker_took_along_is_sent_again(
         for number in range(20):
             client.open_ticket("Printer", str(number), "ada", ticket_id=f"t-{number}")
         with Redis.from_url(redis_url) as redis:
-            taken = [redis.rpop("tickets:desk") for _ in range(5)]
+            taken = [redis.rpop("tickets:intake") for _ in range(5)]
         assert all(taken)
-        start("worker", "--queues", "desk", TICKETS_DATABASE_URL=postgres_url, TICKETS_REDIS_URL=redis_url)
+        start("worker", "--queues", "intake", TICKETS_DATABASE_URL=postgres_url, TICKETS_REDIS_URL=redis_url)
         assert client.flush(90) == 0
         assert len(system.get_queue()) == 20
         assert count(system.database, "SELECT count(*) FROM events WHERE kind = 'opened'") == 20

@@ -130,7 +130,7 @@ def test_a_database_that_is_killed_under_load_costs_no_worker_and_no_breach(
         "TICKETS_SMTP_PORT": post_office.port,
     }
     broker_url = fleet.environ["TICKETS_REDIS_URL"]
-    fleet_is = [fleet.start("worker", "--queues", "clock,desk", **settings), fleet.start("beat", **settings)]
+    fleet_is = [fleet.start("worker", "--queues", "clock,desk,intake", **settings), fleet.start("beat", **settings)]
     fleet.wait_ready()
     with Database(server.url) as database, TicketSystem(database) as system, TicketClient(broker_url) as client:
         system.create_tickets([a_ticket_due_in(1 + number * 8 / tickets, priority=2) for number in range(tickets)])
@@ -163,7 +163,7 @@ def test_a_line_to_the_database_that_goes_silent_costs_what_one_statement_may_ta
 ) -> None:
     broker_url = fleet.environ["TICKETS_REDIS_URL"]
     with wire_to_database(server.url) as (wire, url), Database(server.url) as database:
-        worker = fleet.start("worker", "--queues", "desk", TICKETS_DATABASE_URL=url, TICKETS_STATEMENT_SECONDS=2)
+        worker = fleet.start("worker", "--queues", "intake", TICKETS_DATABASE_URL=url, TICKETS_STATEMENT_SECONDS=2)
         fleet.wait_ready()
         with TicketClient(broker_url) as client:
             client.open_ticket("Printer prints stars", "on every page", "ada")

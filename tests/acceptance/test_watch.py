@@ -87,7 +87,9 @@ def test_what_the_processes_of_a_worker_count_is_served_by_the_worker(
     """Forked processes count into shared files; a killed one goes on where it stood."""
     environment |= {"TICKETS_REDIS_URL": redis_url, "TICKETS_METRICS_PORT": str(ports[0])}
     with ExitStack() as fleet, TicketSystem(postgres_url) as system:
-        worker = fleet.enter_context(running([*WORKER, "worker", "--queues", "clock,desk"], env=environment, log=log))
+        worker = fleet.enter_context(
+            running([*WORKER, "worker", "--queues", "clock,desk,intake"], env=environment, log=log)
+        )
         beat_environment = environment | {"TICKETS_METRICS_PORT": str(ports[1])}
         fleet.enter_context(running([*WORKER, "beat"], env=beat_environment, log=log))
         system.create_tickets([a_ticket_due_in(-1, priority=2) for _ in range(3)])
@@ -176,7 +178,7 @@ def test_one_trace_and_one_id_lead_from_a_message_to_the_letter(
         }
         system.create_ticket(a_ticket_due_in(-1, priority=2))
         with (
-            running([*WORKER, "worker", "--queues", "clock,desk"], env=environment, log=log),
+            running([*WORKER, "worker", "--queues", "clock,desk,intake"], env=environment, log=log),
             Celery(broker=redis_url, set_as_current=False) as app,
         ):
             app.conf.broker_transport_options = {"global_keyprefix": names.KEY_PREFIX}

@@ -48,7 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    for name in ("TICKETS_DATABASE_URL", "TICKETS_AUTHOR", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("TICKETS_DATABASE_URL", "TICKETS_DATABASE_URL_FILE", "TICKETS_AUTHOR", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
 
     def run_it(*words: str, stdin: str = "") -> Done:
@@ -471,3 +471,22 @@ def test_the_database_is_named_by_the_environment_on_any_server(
     assert run("assign", ticket_id, "bob").status == 0
     assert run("report", "--json").json["open_by_assignee"] == {"bob": 1}
     assert run("db", "version").status == 0
+
+
+class TestTheDatabaseInAFile:
+    def test_it_is_named_by_what_a_container_was_given(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "url").write_text(f"{tmp_path / 'named.db'}\n")
+        monkeypatch.setenv("TICKETS_DATABASE_URL_FILE", str(tmp_path / "url"))
+        assert run("create", "The server is down").status == 0
+        assert (tmp_path / "named.db").exists()
+        monkeypatch.setenv("TICKETS_DATABASE_URL", str(tmp_path / "nearer.db"))
+        assert run("create", "The server is down").status == 0
+        assert (tmp_path / "nearer.db").exists()
+
+    def test_a_file_that_is_not_there_is_named(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TICKETS_DATABASE_URL_FILE", "absent")
+        refused = run("list")
+        assert refused.status == 2
+        assert "TICKETS_DATABASE_URL_FILE: absent cannot be read" in one_line(refused.err)

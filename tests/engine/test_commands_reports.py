@@ -163,3 +163,13 @@ def test_a_letter_is_sent_again(run: Run, system: TicketSystem) -> None:
     assert json.loads(run("digest", "resend", str(letter.id), "--json")[1]) == {"changed": 1, "refused": []}
     assert "in all: 1 pending" in run("digest", "list")[1]
     assert [one.id for one in mailings.claim(system.database)] == [letter.id]
+
+
+def test_an_organisation_is_removed_once_somebody_means_it(run: Run, system: TicketSystem) -> None:
+    status, out, err = run("organisations", "remove", "acme")
+    assert (status, out) == (4, "")
+    assert err == "tickets: acme and 1 person who may get its reports would be forgotten; say --yes to do it\n"
+    status, out, _ = run("organisations", "remove", "acme", "--yes", "--json")
+    assert (status, json.loads(out)) == (0, {"removed": "acme", "people": 1})
+    assert recipients.all_organisations(system.database) == []
+    assert run("organisations", "remove", "acme", "--yes")[0] == 2

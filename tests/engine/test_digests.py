@@ -210,6 +210,8 @@ def test_a_claim_whose_holder_died_is_taken_up_and_its_old_holder_may_not_send(b
     assert mailings.begin(busy.database, second, lease_seconds=60, now=MONDAY + HOUR)
     for say in (mailings.sent, mailings.failed, mailings.uncertain, mailings.skip):
         assert not say(busy.database, first, "I was faster")
+    for now in (MONDAY + HOUR, MONDAY + WEEK):
+        assert mailings.postpone(busy.database, first, "I was faster", now=now) is False
     assert state(busy.database)[0] == "in_data"
 
 
@@ -237,6 +239,7 @@ def test_a_postponed_letter_waits_longer_every_time_until_it_is_too_late(busy: T
     while found := mailings.claim(busy.database, now=now):
         tries += 1
         again = mailings.postpone(busy.database, found[0], "451 later", now=now)
+        assert again is not False
         assert again is None or again > now
         now = again or now + HOUR
     assert tries > 30

@@ -7,7 +7,7 @@ import pytest
 from tests.support.billing import SEALED, Till
 from tests.support.contents import Sabotage, everything, failing_at, rows_of
 from tests.support.promises import at
-from ticket_system import accounts, inbox, settlements
+from ticket_system import accounts, inbox, retention, settlements
 from ticket_system.billing.deliveries import Answer, Said
 from ticket_system.inbox import Effects, InboxEvent, Refusal, Waiting
 from ticket_system.storage.billing_tables import customers, stripe_events, usage_lanes
@@ -129,8 +129,8 @@ def test_what_was_handled_is_forgotten_after_five_weeks(till: Till) -> None:
         received(till, id=str(number), ignored="why" if number == 1 else None)
     inbox.handle(till.database, EVENT._replace(id="0"), Effects(), now=at(1))
     inbox.handle(till.database, EVENT._replace(id="2"), Effects(), now=at(24 * 30))
-    assert inbox.prune(till.database, now=at(24 * 35)) == 0
-    assert inbox.prune(till.database, now=at(24 * 35 + 2)) == 2
+    assert retention.prune(till.database, now=at(24 * 35)).found == 0
+    assert retention.prune(till.database, now=at(24 * 35 + 2)).gone == {"events of Stripe": 2}
     assert [row["id"] for row in rows_of(till.database, stripe_events)] == ["2", "3"], "what waits is never forgotten"
 
 

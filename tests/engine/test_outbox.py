@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -101,7 +102,9 @@ def test_a_lease_that_ran_out_is_taken_up_again_and_its_old_holder_may_say_nothi
     assert outbox.delivered(database, lost) is False
     assert outbox.park(database, lost, "x") is False
     assert outbox.uncertain(database, lost, "x") is False
-    outbox.postpone(database, lost, "x", now=at(LEASE + 1))
+    assert outbox.postpone(database, lost, "x", now=at(LEASE + 1)) is False
+    too_often = replace(lost, attempts=MAX_ATTEMPTS)
+    assert outbox.postpone(database, too_often, "x", now=at(LEASE + 1)) is False
     assert everything(database) == before
     assert outbox.begin_sending(database, row, now=at(LEASE + 1)) is True
 
@@ -137,7 +140,7 @@ def test_a_postponed_message_waits_and_is_tried_again(database: Database) -> Non
     row = one(database)
     outbox.begin_sending(database, row, now=at(1))
     again = outbox.postpone(database, row, "451 later", now=at(2))
-    assert again is not None
+    assert isinstance(again, datetime)
     assert timedelta(seconds=2.5) <= again - at(2) <= timedelta(seconds=5)
     assert (stored(database)["state"], stored(database)["error"]) == ("pending", "451 later")
     assert (stored(database)["next_attempt_at"], stored(database)["lease"]) == (again, None)

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.factories import a_ticket
 from tests.support.readers import MONDAY, SUNDAY, an_organisation, made
-from ticket_system import InvalidTicket, ReportError, TicketSystem, digests, recipients
+from ticket_system import InvalidTicket, ReportError, TicketSystem, digests, mailings, recipients
+from ticket_system.mailings import Skip
 from ticket_system.storage.database import Database
 
 
@@ -172,3 +174,43 @@ def test_a_suppressed_address_is_released_by_hand(database: Database) -> None:
     an_organisation(database, "ada@example.org")
     with pytest.raises(ReportError, match="is not suppressed"):
         recipients.release(database, "ada@example.org")
+
+
+def test_an_organisation_is_removed_and_what_was_made_for_it_stays(system: TicketSystem) -> None:
+    database = system.database
+    an_organisation(database)
+    recipients.add(database, "acme", "ada@example.org", actor="bob", now=SUNDAY)
+    system.create_ticket(a_ticket(created_at=SUNDAY))
+    made(system)
+    digests.plan(database, now=MONDAY + timedelta(days=7))
+    recipients.remove_organisation(database, "acme", actor="bob")
+    assert (recipients.all_organisations(database), recipients.listed(database)) == ([], [])
+    told = [(run.state, run.error, letters) for run, letters in digests.runs(database)]
+    assert told == [("missed", "the organisation was removed by bob", {}), ("ready", None, {"pending": 1})]
+    assert digests.claim_run(database, now=MONDAY + timedelta(days=7)) is None
+    assert digests.plan(database, now=MONDAY + timedelta(days=70)) == (0, 0)
+    [letter] = mailings.claim(database, now=MONDAY)
+    assert mailings.occasion(database, letter) == Skip("no longer among the people of acme")
+    with pytest.raises(ReportError, match="there is no organisation 'acme'"):
+        recipients.remove_organisation(database, "acme", actor="bob")
+
+
+def test_a_report_that_is_being_made_when_its_organisation_goes_is_not_frozen(system: TicketSystem) -> None:
+    database = system.database
+    an_organisation(database)
+    digests.plan(database, now=MONDAY)
+    run = digests.claim_run(database, now=MONDAY)
+    assert run is not None
+    content = digests.make(database, system.rules, run, now=MONDAY)
+    recipients.remove_organisation(database, "acme", actor="bob")
+    assert digests.freeze(database, run, content, None, now=MONDAY) is None
+
+
+def test_an_organisation_that_comes_back_is_told_of_no_day_twice(system: TicketSystem) -> None:
+    database = system.database
+    an_organisation(database)
+    made(system)
+    recipients.remove_organisation(database, "acme", actor="bob")
+    an_organisation(database)
+    digests.plan(database, now=MONDAY + timedelta(hours=1))
+    assert len(digests.runs(database)) == 1

@@ -36,10 +36,10 @@ def test_needs_neither_the_engine_nor_a_database() -> None:
     subprocess.run([sys.executable, "-c", ALONE], check=True)
 
 
-def test_a_wish_waits_in_the_desk_queue(redis_url: str) -> None:
+def test_a_wish_waits_in_the_queue_of_its_own(redis_url: str) -> None:
     with TicketClient(redis_url) as client:
         ticket_id = client.open_ticket("Printer", "Stars again", "ada", priority=2, tags=["hardware"])
-    (message,) = waiting(redis_url, names.DESK)
+    (message,) = waiting(redis_url, names.INTAKE)
     assert message["headers"]["task"] == names.OPEN_TICKET
     assert ticket_id in message["headers"]["id"]
     assert message["content-type"] == "application/json"
@@ -48,7 +48,7 @@ def test_a_wish_waits_in_the_desk_queue(redis_url: str) -> None:
 def test_what_a_requester_wrote_is_not_in_the_headers(redis_url: str) -> None:
     with TicketClient(redis_url) as client:
         client.open_ticket("Printer", "my password is hunter2", "ada")
-    (message,) = waiting(redis_url, names.DESK)
+    (message,) = waiting(redis_url, names.INTAKE)
     assert "hunter2" not in json.dumps(message["headers"])
 
 
@@ -60,7 +60,7 @@ def test_the_sender_may_choose_the_id(redis_url: str) -> None:
 def test_a_field_that_makes_no_sense_is_not_sent(redis_url: str) -> None:
     with TicketClient(redis_url) as client, pytest.raises(ValueError, match="priority"):
         client.open_ticket("Printer", "", "ada", priority=9)
-    assert waiting(redis_url, names.DESK) == []
+    assert waiting(redis_url, names.INTAKE) == []
 
 
 def test_a_broker_that_is_not_there_is_reported_within_seconds() -> None:
@@ -93,7 +93,7 @@ def test_a_tick_waits_in_its_queue_and_not_for_ever(redis_url: str) -> None:
 
 
 def payloads(redis_url: str) -> list[dict[str, Any]]:
-    return [json.loads(base64.b64decode(one["body"]))[1]["payload"] for one in waiting(redis_url, names.DESK)][::-1]
+    return [json.loads(base64.b64decode(one["body"]))[1]["payload"] for one in waiting(redis_url, names.INTAKE)][::-1]
 
 
 def test_every_wish_has_its_name_and_a_key_that_is_returned(redis_url: str) -> None:
@@ -107,7 +107,7 @@ def test_every_wish_has_its_name_and_a_key_that_is_returned(redis_url: str) -> N
             client.acknowledge_ticket("t-1", "bob"),
             client.report(30),
         ]
-    sent = waiting(redis_url, names.DESK)[::-1]
+    sent = waiting(redis_url, names.INTAKE)[::-1]
     assert [one["headers"]["task"] for one in sent] == list(WISHES)
     assert [one["key"] for one in payloads(redis_url)] == keys
     assert [one["headers"]["correlation"] for one in sent] == keys
@@ -157,7 +157,7 @@ def test_a_key_of_the_callers_own_is_kept_and_makes_the_tickets_id(redis_url: st
 def test_nonsense_is_refused_before_it_is_sent(redis_url: str, call: Callable[[TicketClient], object]) -> None:
     with TicketClient(redis_url) as client, pytest.raises(ValueError, match="validation error"):
         call(client)
-    assert waiting(redis_url, names.DESK) == []
+    assert waiting(redis_url, names.INTAKE) == []
 
 
 def test_the_error_says_with_which_key_to_repeat_the_call() -> None:
@@ -227,7 +227,7 @@ def test_what_awaits_blocks_nothing(redis_url: str) -> None:
                 await client.report(0)
 
     asyncio.run(awaited())
-    assert len(waiting(redis_url, names.DESK)) == 51
+    assert len(waiting(redis_url, names.INTAKE)) == 51
 
 
 def test_it_imports_in_a_blink_what_it_needs_and_nothing_else() -> None:

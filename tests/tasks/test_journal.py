@@ -90,13 +90,13 @@ def test_what_may_be_lost_is_sent_again_and_what_only_waits_is_not(
 
 def test_the_age_of_a_queue_is_that_of_its_oldest_message(redis_url: str) -> None:
     answers = Answers(redis_url)
-    assert answers.queued_since(names.DESK) is None
+    assert answers.queued_since(names.INTAKE) is None
     before = time.time()
     with TicketClient(redis_url) as client:
         client.report(1)
         between = time.time()
         client.report(2)
-    since = answers.queued_since(names.DESK)
+    since = answers.queued_since(names.INTAKE)
     assert since is not None
     assert before <= since <= between
     answers.close()

@@ -112,6 +112,20 @@ def test_who_lost_the_lease_does_not_send(
     assert mailer.letters == []
 
 
+def test_a_letter_that_somebody_else_has_by_now_is_lost_and_not_postponed(late: Toolbox, mailer: KeepingMailer) -> None:
+    class Slow(KeepingMailer):
+        def send(self, letter, *, before_data):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            with late.database.write() as connection:
+                connection.execute(sa.update(tables.outbox).values(lease="somebody else"))
+            raise Transient("connection refused")
+
+    with capture_logs() as lines:
+        delivery = deliver_outbox(replace(late, mailer=Slow()))
+    assert (delivery.lost, delivery.postponed) == (3, 0)
+    assert {line["error"] for line in lines if line["event"] == "notice.lost"} == {"connection refused"}
+    assert states(late) == {"leased": 3}
+
+
 def test_the_intent_is_stored_before_anything_leaves(late: Toolbox) -> None:
     seen: list[dict[str, int]] = []
 

@@ -92,7 +92,7 @@ def test_the_document_names_every_message_where_it_goes_and_its_schema() -> None
     document = wire.asyncapi()
     messages = document["components"]["messages"]
     assert {message["name"] for message in messages.values()} == {*WISHES, "answer"}
-    assert document["channels"]["desk"]["address"] == "tickets:desk"
+    assert document["channels"]["intake"]["address"] == "tickets:intake"
     text = json.dumps(document)
     for reference in re.findall(r'"\$ref": "#/([^"]+)"', text):
         found: Any = document

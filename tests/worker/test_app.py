@@ -39,7 +39,7 @@ def test_no_job_outlives_the_visibility_of_its_message(settings: Settings) -> No
     assert max(job.hard_limit for job in registry.JOBS) < timeout
     # What waits for its time lies with a worker too.
     carriers = [job for job in registry.JOBS if job.carries]
-    assert max(job.hard_limit for job in carriers) + carrying._LONGEST_WAIT_SECONDS < timeout
+    assert max(job.hard_limit for job in carriers) + carrying.LONGEST_WAIT_SECONDS < timeout
 
 
 def test_what_a_killed_worker_held_comes_back_within_five_minutes(settings: Settings) -> None:

@@ -96,7 +96,7 @@ def test_what_waits_is_told(url: str, redis_url: str) -> None:
     assert values(found["tickets_open_tickets"]) == {"": 2}
     assert values(found["tickets_clocks_due"]) == {"": 1}
     assert values(found["tickets_clocks_late_seconds"])[""] == pytest.approx(30, abs=20)
-    assert values(found["tickets_queue_messages"]) == {"clock": 0, "desk": 1, "money": 0, "reports": 0}
+    assert values(found["tickets_queue_messages"]) == {"clock": 0, "desk": 1, "intake": 0, "money": 0, "reports": 0}
     assert values(found["tickets_job_interval_seconds"])[names.SCAN_BREACHES] == 1
     assert values(found["tickets_database_up"]) == values(found["tickets_broker_up"]) == {"": 1}
     assert values(found["tickets_schema_current"]) == {"": 1}

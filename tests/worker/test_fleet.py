@@ -44,7 +44,14 @@ def test_each_child_has_a_port_for_metrics_of_its_own() -> None:
     given = environment(read_settings(database_url="x.db", redis_url="redis://broker/0", metrics_port=9101))
     children = [*worker_children(given), beat_child(given)]
     ports = {child.name: (child.environ or {})["TICKETS_METRICS_PORT"] for child in children}
-    assert ports == {"clock": "9101", "desk": "9102", "money": "9103", "reports": "9104", "beat": "9105"}
+    assert ports == {
+        "clock": "9101",
+        "desk": "9102",
+        "intake": "9103",
+        "money": "9104",
+        "reports": "9105",
+        "beat": "9106",
+    }
     off = environment(read_settings(database_url="x.db", redis_url="redis://broker/0"))
     assert {(one.environ or {})["TICKETS_METRICS_PORT"] for one in worker_children(off)} == {"0"}
 

@@ -53,7 +53,7 @@ def test_a_setting_that_makes_no_sense_is_one_line_and_status_2(monkeypatch: pyt
 def test_an_unknown_queue_is_status_2() -> None:
     result = call("worker", "--queues", "clock,typo")
     assert result.exit_code == 2
-    assert "there is no queue 'typo'; there are clock, desk" in result.stderr
+    assert "there is no queue 'typo'; there are clock, desk, intake" in result.stderr
 
 
 @pytest.mark.parametrize("verb", ("worker", "beat"))

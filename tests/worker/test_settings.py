@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ticket_system.retention import SHORTEST, Keep
 from ticket_worker.errors import SettingsError
 from ticket_worker.settings import Settings, exposed_files, read_settings, spelling_hints, variable
 
@@ -224,3 +225,17 @@ def test_a_file_of_secrets_that_others_may_read_is_told(tmp_path: Path, monkeypa
         assert len(exposed_files()) == found
     monkeypatch.setenv("TICKETS_DESTINATIONS_FILE", "/nowhere")
     assert exposed_files() == []
+
+
+def test_nothing_can_be_kept_too_short_to_be_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETS_KEEP_EVENTS_DAYS", "99")
+    why = "got '99'; what is needed would be forgotten. Expected: 0 (for ever), or 100 days and more"
+    assert problems() == [f"TICKETS_KEEP_EVENTS_DAYS: {why}"]
+    monkeypatch.setenv("TICKETS_KEEP_EVENTS_DAYS", "100")
+    assert read_settings().keep == Keep(events=100)
+
+
+def test_an_expectation_names_the_shortest_time_that_is_safe() -> None:
+    for name, days in SHORTEST.items():
+        assert Settings.model_fields[f"keep_{name}_days"].description == f"0 (for ever), or {days} days and more"
+        assert Settings.model_fields[f"keep_{name}_days"].default == getattr(Keep(), name)

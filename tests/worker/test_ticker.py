@@ -8,9 +8,13 @@ from celery.beat import ScheduleEntry, SchedulingError
 from celery.schedules import schedule
 from structlog.testing import capture_logs
 
+from tests.support.valkey import forget_everything
+from ticket_tasks import names
 from ticket_tasks.names import SLOT_HEADER
 from ticket_worker import pulse, ticker
-from ticket_worker.ticker import Ticker
+from ticket_worker.app import celery_settings
+from ticket_worker.settings import read_settings
+from ticket_worker.ticker import _UNREAD, Ticker, queue_length
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -264,3 +268,19 @@ def test_a_beat_that_ends_gives_the_lock_back(a_ticker: Callable[..., Ticker]) -
     one.close()
     assert lock.asked[-1] == "release"
     assert not pulse.is_leading()
+
+
+def test_ticks_that_nobody_takes_are_not_piled_up(redis_url: str) -> None:
+    app = Celery(broker=redis_url, set_as_current=False)
+    app.conf.update(celery_settings(read_settings(redis_url=redis_url)))
+    made = Ticker(app, lazy=True)
+    entry = ScheduleEntry(name="tick", task="tick", schedule=schedule(1), app=app, options={"queue": names.CLOCK})
+    with capture_logs() as lines:
+        for _ in range(_UNREAD + 20):
+            made.apply_entry(entry, producer=made.producer)
+        assert queue_length(made.producer, names.CLOCK) == _UNREAD
+        forget_everything(redis_url)
+        made.apply_entry(entry, producer=made.producer)
+    assert queue_length(made.producer, names.CLOCK) == 1
+    assert [line["event"] for line in lines] == ["ticks.withheld", "ticks.sent_again"]
+    app.close()

@@ -58,7 +58,7 @@ def worker(
         str | None,
         typer.Option(
             metavar="NAME,…",
-            help="Work on these queues only: clock, desk, money, reports. Default: one process for each.",
+            help="Work on these queues only: clock, desk, intake, money, reports. Default: one process for each.",
         ),
     ] = None,
     concurrency: Concurrency = None,

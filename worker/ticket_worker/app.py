@@ -41,7 +41,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         # A task sent to a queue with a typing error in its name would wait for ever; with these, sending it fails.
         "task_queues": names.QUEUES,
         "task_routes": registry.routes(),
-        "task_default_queue": names.DESK,
+        "task_default_queue": names.INTAKE,
         "task_create_missing_queues": False,
         # Acknowledged when done: a killed worker's messages come back.
         "task_acks_late": True,

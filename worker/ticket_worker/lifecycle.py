@@ -81,6 +81,7 @@ def build_toolbox(settings: Settings) -> Toolbox:
         scan_budget_seconds=settings.scan_budget_seconds,
         deliver_batch_size=settings.deliver_batch_size,
         deliver_budget_seconds=settings.deliver_budget_seconds,
+        keep=settings.keep,
     )
 
 

@@ -24,7 +24,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 #: What nobody waits for by the second, and how often it is done, in seconds, as in a fleet.
 _NOW_AND_THEN: dict[Callable[[Toolbox], object], float] = {
-    job.run: job.every for job in JOBS if job.queue in {names.MONEY, names.REPORTS} and job.every is not None
+    job.run: job.every
+    for job in JOBS
+    if job.queue in {names.INTAKE, names.MONEY, names.REPORTS} and job.every is not None
 }
 
 

@@ -21,6 +21,7 @@ from ticket_worker.destinations import Place, read_places, secrets_of
 from ticket_worker.errors import SettingsError
 from ticket_worker.mail_settings import MailSettings
 from ticket_worker.process_settings import ProcessSettings
+from ticket_worker.retention_settings import RetentionSettings
 from ticket_worker.watch_settings import WatchSettings
 
 PREFIX = "TICKETS_"
@@ -34,7 +35,7 @@ Budget = Annotated[float, Field(ge=0.1, le=30)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]
 
 
-class Settings(BeatSettings, BillingSettings, MailSettings, ProcessSettings, WatchSettings):
+class Settings(BeatSettings, BillingSettings, MailSettings, ProcessSettings, RetentionSettings, WatchSettings):
     """Everything that can be set. A description says what is expected, and stands in errors."""
 
     model_config = SettingsConfigDict(

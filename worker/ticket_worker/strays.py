@@ -99,7 +99,7 @@ class StrayConsumer(Consumer):
     def _put_aside(self, message: Any, stray: Stray) -> None:
         try:
             carried = {"name": stray.name, "body": stray.body, "reason": stray.reason}
-            self.app.send_task(names.PARK_MESSAGE, kwargs=carried, queue=names.DESK, argsrepr="()", kwargsrepr="{…}")
+            self.app.send_task(names.PARK_MESSAGE, kwargs=carried, queue=names.INTAKE, argsrepr="()", kwargsrepr="{…}")
         except OperationalError as error:
             # Not acknowledged: it comes back.
             log.warning("stray.postponed", error=str(error))
@@ -136,7 +136,7 @@ def read_envelope(text: str) -> Any:
     properties = {
         "body_encoding": "base64",
         "delivery_tag": str(uuid.uuid4()),
-        "delivery_info": {"exchange": "", "routing_key": names.DESK},
+        "delivery_info": {"exchange": "", "routing_key": names.INTAKE},
     }
     body = base64.b64encode(text.encode("utf-8", "backslashreplace")).decode()
     return {

@@ -14,12 +14,12 @@ from typing import Any
 
 import structlog
 from celery.beat import ScheduleEntry, Scheduler, SchedulingError
+from kombu.exceptions import OperationalError
 from typing_extensions import override
 
 from ticket_system.storage.session_lock import SessionLock
 from ticket_tasks.names import SLOT_HEADER
 from ticket_worker import pulse
-from ticket_worker.backlog import Backlog
 from ticket_worker.schedules import interval_of, seconds_to_next, slot_at
 
 log = structlog.stdlib.get_logger(__name__)
@@ -28,6 +28,9 @@ log = structlog.stdlib.get_logger(__name__)
 _CUT_OFF_SECONDS = 5.0
 #: What the server needs to end a connection.
 _AT_ONCE_SECONDS = 0.05
+#: Ticks wait in a queue by the hundred only where nobody works on it. They expire, but each is still looked at before
+#: the first fresh one: a day's worth takes minutes, and in the meantime fills the broker.
+_UNREAD = 500
 
 
 def with_slot(entry: ScheduleEntry, slot: datetime) -> ScheduleEntry:
@@ -53,13 +56,14 @@ class Ticker(Scheduler):
         **named: Any,
     ) -> None:
         self._lock, self._reaches_broker = lock, reaches_broker
-        self._backlog = Backlog()
         #: The last slot of each entry that was sent. Compared, not measured from: a clock may be set back.
         self._sent: dict[str, datetime] = {}
         self._is_leading = False
         self._said: str | None = None
         self._cut_off_since: float | None = None
         self._rest: float = self.max_interval
+        #: Queues that get no ticks, because nobody takes them.
+        self._withheld: set[str] = set()
         super().__init__(*args, **named)
 
     @override
@@ -96,11 +100,14 @@ class Ticker(Scheduler):
 
     @override
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
-        """Send a tick, unless nobody takes those that lie there."""
+        """Send a tick, unless its queue is full of messages that nobody takes."""
         queue = str((entry.options or {}).get("queue", ""))
-        if self._backlog.is_full(producer, queue):
-            return None
-        return super().apply_async(entry, producer, advance, **kwargs)
+        is_unread = queue_length(producer, queue) >= _UNREAD
+        if is_unread is not (queue in self._withheld):
+            tell = log.warning if is_unread else log.info
+            tell("ticks.withheld" if is_unread else "ticks.sent_again", queue=queue)
+            (self._withheld.add if is_unread else self._withheld.discard)(queue)
+        return None if is_unread else super().apply_async(entry, producer, advance, **kwargs)
 
     @override
     def close(self) -> None:
@@ -165,3 +172,11 @@ class Ticker(Scheduler):
             log.info(event)
         else:
             log.warning(event, error=error)
+
+
+def queue_length(producer: Any, queue: str) -> int:
+    """Return how many messages wait in a queue; 0 where the broker does not say."""
+    try:
+        return int(producer.channel.client.llen(queue))
+    except (AttributeError, OperationalError, *producer.connection.connection_errors):
+        return 0

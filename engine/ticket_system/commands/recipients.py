@@ -12,6 +12,7 @@ from ticket_system.commands.terminal import (
     AuthorOption,
     DatabaseOption,
     JsonOption,
+    Refused,
     at,
     login_name,
     open_system,
@@ -93,6 +94,33 @@ def list_organisations(database: DatabaseOption = DEFAULT_DATABASE, as_json: Jso
     else:
         columns = ("organisation", "counts", "report", "numbers as", "next")
         table(columns, [(one.name, _whose(one), _when(one), one.locale, _next(ahead)) for one, ahead in found])
+
+
+@organisations.command("remove")
+def remove_organisation(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it, only say what would be removed.")] = False,
+    author: AuthorOption = "",
+    database: DatabaseOption = DEFAULT_DATABASE,
+    as_json: JsonOption = False,
+) -> None:
+    """Have no more reports of an organisation: it and its people are forgotten, its past reports stay on record.
+
+    What is planned is not made, and letters that wait are not sent.
+    """
+    from ticket_system import recipients as front
+
+    with open_system(database) as system:
+        front.organisation(system.database, name)
+        people = len(front.listed(system.database, name))
+        if not yes:
+            some = f"{people:,} {'person' if people == 1 else 'people'}"
+            raise Refused(f"{name} and {some} who may get its reports would be forgotten; say --yes to do it")
+        front.remove_organisation(system.database, name, actor=author or login_name())
+    if as_json:
+        say_json({"removed": name, "people": people})
+    else:
+        say(f"There are no more reports of {name}; those that were made stay: tickets digest list --reports.")
 
 
 @recipients.command()

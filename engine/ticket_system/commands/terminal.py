@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -28,6 +30,19 @@ if TYPE_CHECKING:
     from ticket_system.system import TicketSystem
 
 DEFAULT_DATABASE = "tickets.db"
+_URL_FILE = "TICKETS_DATABASE_URL_FILE"
+
+
+def _from_file(context: typer.Context, database: str) -> str:
+    """Return what the file holds that a container or systemd was given, where nothing else names a database."""
+    path, source = os.environ.get(_URL_FILE), context.get_parameter_source("database")
+    if not path or source is None or source.name != "DEFAULT":
+        return database
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise typer.BadParameter(f"{_URL_FILE}: {path} cannot be read. Expected: a file that holds one URL") from None
+
 
 DatabaseOption: TypeAlias = Annotated[
     str,
@@ -35,6 +50,7 @@ DatabaseOption: TypeAlias = Annotated[
         "--database",
         metavar="FILE|URL",
         envvar="TICKETS_DATABASE_URL",
+        callback=_from_file,
         help="A SQLite file or a PostgreSQL URL.",
     ),
 ]

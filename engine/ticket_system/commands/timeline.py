@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 
-def timeline(history: Iterable[Event], comments: Iterable[Comment], zone: ZoneInfo | None) -> Iterator[str]:
+def timeline(history: Sequence[Event], comments: Iterable[Comment], zone: ZoneInfo | None) -> Iterator[str]:
     """Tell what happened, one line each; a comment's further lines are set in under it."""
+    if all(event.kind != "created" for event in history):
+        yield "What happened to it before is forgotten, by policy."
     told: list[tuple[datetime, int, str, str]] = [
         (event.at, 0, event.actor, _sentence(event)) for event in history if event.kind != "commented"
     ]

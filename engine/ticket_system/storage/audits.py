@@ -87,8 +87,13 @@ def following(connection: sa.Connection, after: str, limit: int) -> list[str]:
 
 
 def told(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Told]:
-    """Return what is known of these tickets, in this order; one that does not exist or has nothing is left out."""
+    """Return what is known of these tickets, in this order; one that does not exist or has nothing is left out.
+
+    So is one whose history was pruned: there is nothing to compare its clocks with.
+    """
     found = {ticket_id: Told([], []) for ticket_id in ids}
+    for ticket_id in connection.scalars(_PRUNED, {"ids": list(found)}).all():
+        del found[ticket_id]
     given = {"ids": list(found)}
     # All at once: a row at a time costs more than what is done with it.
     for row in connection.execute(_CLOCKS, given).all():
@@ -103,6 +108,12 @@ def told(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Told]:
 def of_ticket(connection: sa.Connection, ticket_id: str) -> Told:
     """Return what is known of one ticket."""
     return told(connection, [ticket_id] if is_storable(ticket_id) else []).get(ticket_id, Told([], []))
+
+
+def pruned_at(connection: sa.Connection, ticket_id: str) -> datetime | None:
+    """Return when the history of a ticket was pruned; None: it was not."""
+    found = sa.select(tickets.c.history_pruned_at).where(tickets.c.id == ticket_id)
+    return connection.execute(found).scalar_one_or_none() if is_storable(ticket_id) else None
 
 
 def remember(connection: sa.Connection, reached: Mark, checked: int, differences: int, now: datetime) -> None:
@@ -136,6 +147,9 @@ _FOLLOWING = (
     .where(tickets.c.id > sa.bindparam("after"))
     .order_by(tickets.c.id)
     .limit(sa.bindparam("limit"))
+)
+_PRUNED = sa.select(tickets.c.id).where(
+    tickets.c.id.in_(sa.bindparam("ids", expanding=True)), tickets.c.history_pruned_at.is_not(None)
 )
 _CLOCKS = sa.select(*clock_columns).where(clocks.c.ticket_id.in_(sa.bindparam("ids", expanding=True)))
 # What was said of a ticket that is gone belongs to no clock. When an event was recorded matters for a breach only.

@@ -202,6 +202,8 @@ billing_rounds = sa.Table(
     sa.Column("at", Instant, nullable=False),
 )
 
+#: What is in no batch, and will be in none.
+NEVER_SEALED = "batch_id IS NULL AND (forgiven_at IS NOT NULL OR route = 'none')"
 UNSEALED = "batch_id IS NULL AND forgiven_at IS NULL AND (route IS NULL OR route <> 'none')"
 
 
@@ -243,3 +245,7 @@ partial("usage_lanes_surplus", usage_lanes.c.id, where="surplus <> 0")
 partial("customers_dirty", customers.c.dirty_at, where="dirty_at IS NOT NULL")
 partial("stripe_events_new", stripe_events.c.next_attempt_at, where="state = 'new'")
 partial("stripe_events_dead", stripe_events.c.received_at, where="state = 'dead'")
+# What retention looks at, the oldest first.
+sa.Index("usage_batches_sealed", usage_batches.c.sealed_at)
+partial("usage_facts_never_sealed", usage_facts.c.recorded_at, where=NEVER_SEALED)
+partial("stripe_events_done", stripe_events.c.handled_at, where="state IN ('handled', 'ignored')")

@@ -191,12 +191,6 @@ def revive_events(connection: sa.Connection, now: datetime) -> int:
     return connection.execute(dead.values(state="new", attempts=0, next_attempt_at=now)).rowcount
 
 
-def prune_events(connection: sa.Connection, before: datetime) -> int:
-    """Forget what was handled long ago: nobody sends it again."""
-    done = stripe_events.c.state.in_([named("handled"), named("ignored")])
-    return connection.execute(sa.delete(stripe_events).where(done, stripe_events.c.handled_at < before)).rowcount
-
-
 def last_round(connection: sa.Connection, name: str) -> datetime | None:
     """Return when something that is done now and then was done last."""
     query = sa.select(billing_rounds.c.at).where(billing_rounds.c.name == name)

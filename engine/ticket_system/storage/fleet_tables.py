@@ -39,6 +39,7 @@ parked = sa.Table(
     sa.Column("settled_by", sa.Text),
 )
 partial("parked_open", parked.c.state, parked.c.id, where="state IN ('waiting', 'due')")
+partial("parked_settled", parked.c.settled_at, where="state IN ('replayed', 'dropped')")
 
 #: A tick: which job, and the moment at which it was due. Whoever writes the row does the job, everybody else does not.
 job_runs = sa.Table(
@@ -59,3 +60,4 @@ job_runs = sa.Table(
     sa.Column("error", sa.Text),
 )
 partial("job_runs_open", job_runs.c.lease_until, where="state <> 'done'")
+partial("job_runs_done", job_runs.c.slot, where="state = 'done'")

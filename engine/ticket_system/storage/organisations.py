@@ -128,6 +128,17 @@ def remove_person(connection: sa.Connection, organisation: str, key: str) -> boo
     return connection.execute(gone).rowcount == 1
 
 
+def end_schedules(connection: sa.Connection, organisation: str) -> None:
+    """Have no more reports of an organisation planned; waits for whoever plans one."""
+    connection.execute(sa.delete(report_schedules).where(report_schedules.c.organisation == organisation))
+
+
+def remove(connection: sa.Connection, name: str) -> None:
+    """Forget an organisation and the people in it; its schedules are ended before."""
+    connection.execute(sa.delete(recipients).where(recipients.c.organisation == name))
+    connection.execute(sa.delete(organisations).where(organisations.c.name == name))
+
+
 def suppressed(connection: sa.Connection, keys: Collection[str] | None = None) -> dict[str, str]:
     """Return which addresses no report goes to, and why; all, or of those asked for."""
     query = sa.select(suppressions.c.key, suppressions.c.reason).order_by(suppressions.c.key)

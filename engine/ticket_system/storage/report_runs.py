@@ -69,6 +69,12 @@ def settle(connection: sa.Connection, run: Run, **values: Any) -> bool:
     return connection.execute(mine.values(**values)).rowcount == 1
 
 
+def miss_all(connection: sa.Connection, organisation: str, why: str) -> int:
+    """Have the planned reports of an organisation not made, whoever is at one; returns how many there were."""
+    theirs = sa.update(report_runs).where(report_runs.c.organisation == organisation, _TO_MAKE)
+    return connection.execute(theirs.values(state="missed", lease=None, next_attempt_at=None, error=why)).rowcount
+
+
 def get(connection: sa.Connection, run_id: int) -> Run | None:
     """Return a report."""
     return _run(connection.execute(sa.select(*_COLUMNS).where(report_runs.c.id == run_id)).mappings().first())

@@ -262,6 +262,7 @@ def critical_facts(up: Any, now: sa.ColumnElement[datetime]) -> tuple[list[str],
             tickets.c.priority - up.c.by <= 1,
             sa.not_(counted),
             sa.not_(costs_nothing),
+            tickets.c.usage_pruned_at.is_(None),
         )
     )
     return list(values), rows

@@ -86,6 +86,9 @@ tickets = sa.Table(
     sa.Column("group", sa.Text),
     #: The cycle of the resolution clock that counts now.
     sa.Column("cycle", sa.SmallInteger, nullable=False, server_default="1"),
+    #: When its events were forgotten, and what it was counted for on bills: nothing is compared with either any more.
+    sa.Column("history_pruned_at", Instant),
+    sa.Column("usage_pruned_at", Instant),
     sa.CheckConstraint("priority BETWEEN 1 AND 4", name="priority_known"),
 )
 
@@ -292,6 +295,9 @@ partial(
     tickets.c.created_at,
     where="resolved_at IS NOT NULL",
 )
+# What nobody can open again and whose events are still there: retention reads no others.
+OVER = "status IN ('closed', 'cancelled') AND history_pruned_at IS NULL"
+partial("tickets_over", tickets.c.updated_at, where=OVER)
 partial("clocks_stopped", clocks.c.stopped_at, where="stopped_at IS NOT NULL")
 partial("clocks_breached", clocks.c.breached_at, where="state = 'breached'")
 # What came back and what was done, by which the backlog of a moment in the past is counted; other moves change nothing.
@@ -319,3 +325,4 @@ partial(
 partial("outbox_sending", outbox.c.next_attempt_at, where="state = 'sending'")
 partial("outbox_of_bundle", outbox.c.bundle_id, where="bundle_id IS NOT NULL")
 partial("outbox_stuck", outbox.c.id, where="state IN ('parked', 'uncertain')")
+partial("outbox_done", outbox.c.created_at, where="state IN ('sent', 'bundled', 'dropped')")

@@ -30,7 +30,7 @@ from ticket_system.storage.billing_tables import (
     usage_deliveries,
     usage_facts,
 )
-from ticket_system.storage.tables import Instant, named
+from ticket_system.storage.tables import Instant, named, tickets
 
 _unsealed = sa.text(UNSEALED)
 
@@ -81,6 +81,12 @@ def of_ticket(connection: sa.Connection, ticket_id: str) -> list[Fact]:
     query = sa.select(*[usage_facts.c[name] for name in Fact._fields])
     mine = query.where(usage_facts.c.ticket_id == ticket_id, usage_facts.c.quantity > 0)
     return [Fact(*row) for row in connection.execute(mine.order_by(usage_facts.c.id))]
+
+
+def is_pruned(connection: sa.Connection, ticket_id: str) -> bool:
+    """Tell whether what a ticket was counted for is forgotten: whether it is new can then not be told any more."""
+    query = sa.select(tickets.c.usage_pruned_at).where(tickets.c.id == ticket_id)
+    return connection.execute(query).scalar_one_or_none() is not None
 
 
 def forgive(connection: sa.Connection, one: Fact, reason: str, now: datetime) -> Fact | None:

@@ -1,4 +1,4 @@
-"""What a fleet was asked, what it could not understand, and which ticks it has done."""
+"""What a fleet was asked, what it could not understand, which ticks it has done; and what of all that is old."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("fingerprint", name="parked_fingerprint_unique"),
     )
     op.create_index("parked_open", "parked", ["state", "id"], **where("state IN ('waiting', 'due')"))
+    op.create_index("parked_settled", "parked", ["settled_at"], **where("state IN ('replayed', 'dropped')"))
     op.create_table(
         "job_runs",
         sa.Column("job", sa.Text(), nullable=False),
@@ -63,3 +64,20 @@ def upgrade() -> None:
     )
     op.create_index("job_runs_open", "job_runs", ["lease_until"], **where("state <> 'done'"))
     op.create_index("report_runs_missed", "report_runs", ["due_at"], **where("state = 'missed'"))
+    op.create_index("job_runs_done", "job_runs", ["slot"], **where("state = 'done'"))
+    _what_is_kept()
+
+
+def _what_is_kept() -> None:
+    """Mark what was forgotten, and index what may be."""
+    op.add_column("tickets", sa.Column("history_pruned_at", instant))
+    op.add_column("tickets", sa.Column("usage_pruned_at", instant))
+    over = "status IN ('closed', 'cancelled') AND history_pruned_at IS NULL"
+    op.create_index("tickets_over", "tickets", ["updated_at"], **where(over))
+    op.create_index("outbox_done", "outbox", ["created_at"], **where("state IN ('sent', 'bundled', 'dropped')"))
+    op.create_index("report_runs_due", "report_runs", ["due_at", "id"])
+    op.create_index("report_runs_frozen", "report_runs", ["due_at"], **where("content IS NOT NULL"))
+    op.create_index("usage_batches_sealed", "usage_batches", ["sealed_at"])
+    never_sealed = "batch_id IS NULL AND (forgiven_at IS NOT NULL OR route = 'none')"
+    op.create_index("usage_facts_never_sealed", "usage_facts", ["recorded_at"], **where(never_sealed))
+    op.create_index("stripe_events_done", "stripe_events", ["handled_at"], **where("state IN ('handled', 'ignored')"))
