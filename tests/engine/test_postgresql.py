@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import sqlalchemy as sa
@@ -174,3 +175,19 @@ def say_starting(door: socket.socket) -> None:
         line.recv(size)
         fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
         line.sendall(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+
+
+def test_a_server_without_a_connection_left_says_so() -> None:
+    with ExitStack() as stack:
+        try:
+            small = stack.enter_context(mortal_postgres(max_connections="4", superuser_reserved_connections="0"))
+        except ServerUnavailable as error:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+        database = stack.enter_context(Database(small.url, pool_size=4))
+        with pytest.raises(StorageUnavailable, match="no connection left"):
+            take_all(stack, database)
+
+
+def take_all(stack: ExitStack, database: Database) -> None:
+    for _ in range(6):
+        stack.enter_context(database.read()).execute(ONE)

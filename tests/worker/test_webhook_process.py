@@ -169,7 +169,8 @@ def test_an_address_that_is_none_of_ours_is_one_line(monkeypatch: pytest.MonkeyP
 
 
 def test_a_database_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    status, said = refused(monkeypatch, TICKETS_DATABASE_URL="postgresql://u:hush@127.0.0.1:1/x")
+    nowhere = "postgresql://u:hush@127.0.0.1:1/x"
+    status, said = refused(monkeypatch, TICKETS_DATABASE_URL=nowhere, TICKETS_START_PATIENCE_SECONDS="0")
     assert status == 1
     assert len(said.splitlines()) == 1
     assert "hush" not in said

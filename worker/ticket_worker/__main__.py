@@ -140,7 +140,7 @@ def scan(
         from ticket_worker.database import prepare_database
         from ticket_worker.lifecycle import build_toolbox
 
-        prepare_database(settings)
+        prepare_database(settings, patience_seconds=settings.start_patience_seconds if loop else 0)
         toolbox = build_toolbox(settings)
         with toolbox.database:
             if loop:

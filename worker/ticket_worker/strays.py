@@ -11,6 +11,7 @@ import json
 import uuid
 from collections.abc import Callable, Container
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
 import structlog
@@ -29,6 +30,8 @@ log = structlog.stdlib.get_logger(__name__)
 #: Sent with `kind` when a message is put aside. For whoever counts.
 stray_found: Final = Signal(name="stray_found", providing_args=["kind"])
 
+#: Between two attempts to reach a broker that went away.
+_LONGEST_PAUSE_SECONDS = 5
 #: A body of Celery's: positional arguments, keywords, and what comes after the task.
 _PARTS = 3
 
@@ -55,6 +58,12 @@ class StrayConsumer(Consumer):
         # Where the transport reads what it took off a list: what it cannot read would end the worker, and be gone.
         redis.loads = read_envelope  # type: ignore[attr-defined] # missing in the stubs
         super().__init__(*args, **kwargs)
+
+    @override
+    def ensure_connected(self, conn: Any) -> Any:
+        # By itself it pauses for up to half a minute between two attempts, however long the broker has been back.
+        conn.ensure_connection = partial(conn.ensure_connection, interval_max=_LONGEST_PAUSE_SECONDS)
+        return super().ensure_connected(conn)
 
     @override
     def create_task_handler(self, promise: Any = _promise) -> Callable[[Any], Any]:
@@ -100,10 +109,14 @@ class StrayConsumer(Consumer):
         message.ack_log_error(log, self.connection_errors)
 
 
-def read_envelope(text: str) -> dict[str, Any]:
+def read_envelope(text: str) -> Any:
     """Return the envelope of a message; what is none is put into one, as the body of a message without headers."""
     try:
         match json.loads(text):
+            # By the same way the transport reads what a worker holds, before it gives it back: an envelope that was
+            # read here once, and where it goes.
+            case [{"body": _, "properties": {"delivery_info": _}}, str() | None, str() | None] as held:
+                return held
             case {
                 "body": str(body),
                 "headers": dict() | None,

@@ -298,6 +298,8 @@ _HINTS = {
     "not a database": "this is not a SQLite file, or it is damaged; it was left as it is",
     "malformed": "the file is damaged; it was left as it is, restore it from a copy",
     "refused": "nothing listens at this address; is the server running, are host and port right?",
+    "too many clients": "the server has no connection left; let it take more, or run fewer processes",
+    "connection slots": "the server has no connection left; let it take more, or run fewer processes",
     "starting up": "the server is starting; it lets us in when it is done",
     "shutting down": "the server is shutting down",
     "statement timeout": "a statement took longer than it may, and was undone",

@@ -90,7 +90,9 @@ class _Store:
         with self._turn:
             if self._database is None:
                 prepare_database(self._settings)
-                self._database = Database(self._settings.database, pool_size=_POOL_SIZE)
+                self._database = Database(
+                    self._settings.database, pool_size=_POOL_SIZE, statement_seconds=self._settings.statement_seconds
+                )
             return self._database
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ _GRACE_SECONDS = 5
 def listen(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C; return the exit status."""
     # Before the server, which would print a traceback and another status.
-    prepare_database(settings)
+    prepare_database(settings, patience_seconds=settings.start_patience_seconds)
     with _listening(settings.webhook_host, settings.webhook_port) as place:
         server = Server(create_web_app(settings), place, settings)
 
