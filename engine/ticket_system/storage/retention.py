@@ -99,7 +99,6 @@ def _key(table: sa.Table) -> Any:
 
 
 _before = parts.before
-_newer = job_runs.alias("newer")
 
 SHELVES: dict[str, Shelf] = {
     "messages": Shelf(
@@ -131,7 +130,7 @@ SHELVES: dict[str, Shelf] = {
             report_runs.c.state != named("planned"),
             sa.not_(parts.has_letters_to_come),
             # The newest of each kind says from where on the next ones are planned.
-            parts.has_a_later_report,
+            report_runs.c.sent_on < parts.last_report,
         ),
         report_runs.c.due_at,
         parts.forget_reports,
@@ -154,9 +153,7 @@ SHELVES: dict[str, Shelf] = {
             job_runs.c.state == named("done"),
             job_runs.c.slot < _before,
             # The last of each job tells how long ago it was done.
-            parts.there_is(
-                _newer, _newer.c.job == job_runs.c.job, _newer.c.slot > job_runs.c.slot, _newer.c.state == named("done")
-            ),
+            job_runs.c.slot < parts.last_tick,
         ),
         job_runs.c.slot,
     ),
