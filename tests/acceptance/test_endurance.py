@@ -114,10 +114,13 @@ def test_a_worker_that_is_killed_under_load_leaves_its_messages_to_the_next(
 def test_a_soft_limit_in_the_middle_of_a_letter_leaves_one_to_a_person_and_sends_the_others_once(
     fleet: Fleet, database: Database, redis_url: str, post_office: PostOffice
 ) -> None:
-    post_office.answer("DATA", Reply(after_seconds=6))
+    post_office.answer("DATA", Reply(after_seconds=15))
     letters_due(database, 3)
-    worker = fleet.trial(names.DESK, TRIAL_LIMITS=json.dumps({names.DELIVER_OUTBOX: [2, 60]}))
+    worker = fleet.trial(names.DESK, TRIAL_LIMITS=json.dumps({names.DELIVER_OUTBOX: [6, 60]}))
     fleet.wait_ready()
+    tick(redis_url, names.DELIVER_OUTBOX)
+    wait_until(lambda: ("uncertain", 1) in rows(database, STATES))
+    # On a slow machine the time for the others may be over as well.
     tick(redis_url, names.DELIVER_OUTBOX)
     wait_until(lambda: rows(database, STATES) == [("sent", 2), ("uncertain", 1)])
     wait_until(lambda: held(redis_url) == 0)
@@ -129,7 +132,7 @@ def test_a_soft_limit_in_the_middle_of_a_letter_leaves_one_to_a_person_and_sends
 def test_a_hard_limit_in_the_middle_of_a_letter_costs_one_process_and_doubles_nothing(
     fleet: Fleet, database: Database, redis_url: str, post_office: PostOffice
 ) -> None:
-    post_office.answer("DATA", Reply(after_seconds=8))
+    post_office.answer("DATA", Reply(after_seconds=20))
     letters_due(database, 3)
     worker = fleet.trial(names.DESK, TRIAL_LIMITS=json.dumps({names.DELIVER_OUTBOX: KILLED}))
     fleet.wait_ready()
@@ -155,7 +158,7 @@ def test_a_wish_that_takes_too_long_is_granted_once_it_does_not(
     with database.write() as connection:
         connection.execute(sa.text("LOCK TABLE tickets IN ACCESS EXCLUSIVE MODE"))
         asked_for = ask_for_tickets(redis_url, 1)
-        wait_until(lambda: "job.postponed" in fleet.said or "Hard time limit" in fleet.said)
+        wait_until(lambda: "job.failed" in fleet.said or "Hard time limit" in fleet.said)
     wait_until(lambda: count(database, TICKETS) == 1)
     wait_until(lambda: held(redis_url) == waiting(redis_url, names.INTAKE) == 0)
     assert {ticket_id for (ticket_id,) in rows(database, "SELECT id FROM tickets")} == asked_for
@@ -187,7 +190,7 @@ def letters_due(database: Database, many: int) -> None:
 
 
 # A soft limit of 0 is none: so does a job end that does not listen.
-KILLED = [0, 2]
+KILLED = [0, 6]
 
 
 def tick(redis_url: str, name: str) -> None:
