@@ -5,7 +5,8 @@
 #   sudo deploy/image.sh                     needs: buildah podman runc debootstrap; some minutes, 2 GB under build/image
 #   PIP_CONF=/etc/pip.conf deploy/image.sh   packages from where that file says; it leaves no trace in the image
 #
-# Everything lies under build/image, and stays there; no process and no mount does.
+# Everything lies under build/image, and stays there; no process and no mount does. A whole fleet of it, after that:
+# sudo .venv/bin/python -m tests.deploy.containers
 set -eu
 cd "$(dirname "$0")/.."
 work=$PWD/build/image
