@@ -19,8 +19,11 @@ from ticket_worker.notify import ConsoleNotifier, NamedNotifier
 from ticket_worker.settings import read_settings
 
 
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
 def test_a_toolbox_is_made_once_and_again_after_it_was_cleared_away() -> None:
-    settings = read_settings(database_url=":memory:")
+    settings = read_settings(database_url=":memory:", redis_url=NOWHERE)
     workshop = Workshop(settings)
     first = workshop.toolbox()
     assert workshop.toolbox() is first
@@ -31,7 +34,9 @@ def test_a_toolbox_is_made_once_and_again_after_it_was_cleared_away() -> None:
 
 
 def test_the_toolbox_follows_the_settings() -> None:
-    workshop = Workshop(read_settings(database_url=":memory:", scan_batch_size=7, mail_to="a@example.com"))
+    workshop = Workshop(
+        read_settings(database_url=":memory:", redis_url=NOWHERE, scan_batch_size=7, mail_to="a@example.com")
+    )
     assert (workshop.toolbox().scan_batch_size, workshop.toolbox().mail_to) == (7, "a@example.com")
     workshop.close()
 
