@@ -18,7 +18,6 @@ from ticket_worker.message import Sender
 from ticket_worker.notify import ConsoleNotifier, NamedNotifier
 from ticket_worker.settings import read_settings
 
-
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
