@@ -262,7 +262,7 @@ def test_nothing_that_is_needed_is_ever_forgotten(
     keys = {row["key"] for row in rows_of(system.database, tables.events) if row["key"]}
     letters = {row["key"] for row in rows_of(system.database, tables.outbox)}
     facts = {row["key"] for row in rows_of(system.database, usage_facts)}
-    keep = Keep(events=100, usage=400, messages=7, contents=30, reports=60, wishes=7, parked=7, runs=7)
+    keep = Keep(events=100, usage=400, messages=7, contents=30, reports=60, wishes=15, parked=7, runs=7)
     gone = prune(system.database, keep, batch_size=data.draw(st.sampled_from((1, 10, 1000))), now=TODAY)
     assert told(system) == before
     assert audit_clocks(system.database, everything=True).differences == []

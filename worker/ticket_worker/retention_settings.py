@@ -20,7 +20,7 @@ class RetentionSettings(BaseSettings):
     keep_messages_days: Days = Field(default=90, description="0 (for ever), or 7 days and more")
     keep_contents_days: Days = Field(default=90, description="0 (for ever), or 30 days and more")
     keep_reports_days: Days = Field(default=730, description="0 (for ever), or 60 days and more")
-    keep_wishes_days: Days = Field(default=30, description="0 (for ever), or 7 days and more")
+    keep_wishes_days: Days = Field(default=30, description="0 (for ever), or 15 days and more")
     keep_parked_days: Days = Field(default=90, description="0 (for ever), or 7 days and more")
     keep_runs_days: Days = Field(default=30, description="0 (for ever), or 7 days and more")
 

@@ -32,8 +32,6 @@ stray_found: Final = Signal(name="stray_found", providing_args=["kind"])
 
 #: Between two attempts to reach a broker that went away.
 _LONGEST_PAUSE_SECONDS = 5
-#: A body of Celery's: positional arguments, keywords, and what comes after the task.
-_PARTS = 3
 
 
 class Stray(NamedTuple):
