@@ -38,7 +38,7 @@ CLOSED = [
 ]  # fmt: skip
 #: Who runs, and where it serves metrics: a worker from its port on, one for each queue.
 FLEET = {"worker": 9101, "beat": 9111, "beat-2": 9112, "webhook": 0, "metrics": 0}
-PAGES = (8020, "healthz"), *((port, "metrics") for port in (9101, 9102, 9103, 9104, 9111, 9112, 9108))
+PAGES = (8020, "healthz"), *((port, "metrics") for port in (9101, 9102, 9103, 9104, 9105, 9111, 9112, 9108))
 PATIENCE_SECONDS = 180
 
 
