@@ -22,7 +22,7 @@ from tests.support.processes import running
 from tests.support.valkey import answers
 from ticket_system import Ticket, TicketSystem
 from ticket_system.storage.database import Database
-from ticket_tasks import TicketClient, names, registry
+from ticket_tasks import TicketClient, registry
 from ticket_worker.lifecycle import build_toolbox
 from ticket_worker.settings import Settings
 
