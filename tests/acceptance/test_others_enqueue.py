@@ -114,7 +114,7 @@ def test_ten_thousand_tickets_from_another_environment_are_taken_once_each_with_
         # Messages that a worker held when the broker died come back later: by their key they are done.
         assert count(system.database, "SELECT count(*) FROM tickets") == TICKETS
         assert count(system.database, "SELECT count(DISTINCT id) FROM tickets WHERE id LIKE 't-%'") == TICKETS
-        assert count(system.database, "SELECT count(*) FROM events WHERE kind = 'opened'") == TICKETS
+        assert count(system.database, "SELECT count(*) FROM events WHERE kind = 'created'") == TICKETS
         assert count(system.database, "SELECT count(*) FROM wishes WHERE outcome = 'done'") == TICKETS
         assert count(system.database, "SELECT count(*) FROM parked") == 0
     with capsys.disabled():
@@ -230,6 +230,6 @@ def test_a_message_that_a_dying_worker_took_along_is_sent_again(
         start("worker", "--queues", "intake", TICKETS_DATABASE_URL=postgres_url, TICKETS_REDIS_URL=redis_url)
         assert client.flush(90) == 0
         assert len(system.get_queue()) == 20
-        assert count(system.database, "SELECT count(*) FROM events WHERE kind = 'opened'") == 20
+        assert count(system.database, "SELECT count(*) FROM events WHERE kind = 'created'") == 20
         time.sleep(1)
         assert client.unconfirmed() == []

@@ -12,11 +12,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from celery import Celery
 from redis import Redis
 
 from ticket_tasks import TicketClient, names
+from ticket_tasks.payloads import OpenTicket
 
 ROUNDS, MESSAGES = 10, 1000
 
@@ -25,14 +27,17 @@ def compare(url: str, *, rounds: int = ROUNDS, messages: int = MESSAGES) -> tupl
     """Return the messages a second of bare Celery and of ours, and the median of their ratios."""
     bare = Celery("bare", broker=url, set_as_current=False)
     bare.conf.update(task_ignore_result=True, broker_transport_options={"global_keyprefix": "bare:"})
-    payload = {
-        "ticket_id": "t",
-        "title": "The printer is broken",
-        "description": "Since Monday. " * 10,
-        "requester": "ada@example.org",
-        "created_at": "2026-11-26T09:00:00Z",
-        "version": 1,
-    }
+    # What the client makes of the same call, to the byte, but for ids and moments.
+    payload = OpenTicket(
+        ticket_id=str(uuid.uuid4()),
+        key=str(uuid.uuid4()),
+        title="The printer is broken",
+        description="Since Monday. " * 10,
+        requester="ada@example.org",
+        created_at=datetime.now(UTC),
+        asked_at=datetime.now(UTC),
+        answer=True,
+    ).model_dump(mode="json")
 
     def floor() -> None:
         with bare.producer_or_acquire() as producer:
