@@ -14,6 +14,7 @@ from typing import Any
 
 from ticket_tasks import names
 from ticket_tasks.payloads import WISHES, Answer, Wish
+from ticket_tasks.tracing import HEADERS
 
 FOLDER = Path(__file__).parent / "schemas"
 ASYNCAPI = "asyncapi.json"
@@ -114,6 +115,7 @@ def _message(name: str, model: type[Wish]) -> dict[str, Any]:
                 "id": {"type": "string", "description": "Yours; it stands in the workers' log."},
                 names.SENT_AT: {"type": "number", "description": "Seconds since 1970: how long it waited is measured."},
                 names.CORRELATION: {"type": "string", "description": "Stands on every log line about it."},
+                **{key: {"type": "string", "description": "The trace it belongs to, as W3C says."} for key in HEADERS},
             },
         },
         "payload": {"$ref": file_name(name)},

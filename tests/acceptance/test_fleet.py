@@ -6,7 +6,6 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import Popen
@@ -26,15 +25,6 @@ TICKETS = 1000
 FIRST_DUE_SECONDS = 8.0
 ALL_DUE_WITHIN_SECONDS = 10.0
 PATIENCE_SECONDS = 90.0
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[IO[bytes]]:
-    """What the fleet says, shown when a test fails."""
-    path = tmp_path / "fleet.log"
-    with path.open("wb") as output:
-        yield output
-    print(path.read_text("utf-8", errors="replace")[-20_000:])
 
 
 @pytest.fixture

@@ -44,15 +44,6 @@ with TicketClient(url, timeout_seconds=1.0, journal=folder / "outgoing.db") as c
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[IO[bytes]]:
-    """What the fleet says, shown when a test fails."""
-    path = tmp_path / "fleet.log"
-    with path.open("wb") as output:
-        yield output
-    print(path.read_text("utf-8", errors="replace")[-20_000:])
-
-
-@pytest.fixture
 def start(tmp_path: Path, log: IO[bytes]) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
     """Starts a process of the fleet; gone in the end."""
     with ExitStack() as fleet:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import Popen
@@ -30,15 +30,6 @@ from ticket_tasks import names
 
 PATIENCE_SECONDS = 60.0
 WORKER = [sys.executable, "-m", "ticket_worker"]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[IO[bytes]]:
-    """What the fleet says, shown when a test fails."""
-    path = tmp_path / "fleet.log"
-    with path.open("wb") as output:
-        yield output
-    print(path.read_text("utf-8", errors="replace")[-20_000:])
 
 
 @pytest.fixture

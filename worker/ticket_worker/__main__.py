@@ -6,6 +6,9 @@ Exit status: 0 all is well, 1 something is wrong (it says what), 2 the command o
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -285,6 +288,10 @@ def _fail(message: str, status: int) -> NoReturn:
 
 def main() -> None:
     """Run the command."""
+    if os.getpid() == 1:
+        # The first process of a container is not ended by a signal that it has no handler for: a stop while it still
+        # starts would be lost, and it killed after its grace.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app()
 
 
