@@ -66,7 +66,7 @@ def build_toolbox(settings: Settings) -> Toolbox:
     """Return what jobs work with, as the settings say.
 
     A process does one thing at a time and so keeps one connection to the database: what a server has to bear from
-    workers is queues x concurrency, eight by default, and a few more for moments. `ticket-worker webhook` answers
+    workers is queues x concurrency, ten by default, and a few more for moments. `ticket-worker webhook` answers
     several at a time, and keeps up to five.
     """
     return Toolbox(
