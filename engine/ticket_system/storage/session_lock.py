@@ -7,14 +7,12 @@ one: behind a pooler that hands out connections for one transaction each, nobody
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
 from ticket_system.storage.database import url_of
+from ticket_system.storage.postgresql import LINE, PatientConnection
 
 #: Any two numbers, the same for every beat.
 _KEY = "7120245, 6"
@@ -26,14 +24,7 @@ _SILENCE_SECONDS = 5
 
 # A host that went away without a goodbye is noticed within seconds: by the one who is left, and by the server, which
 # would keep the lock for it.
-_PATIENCE = {
-    "connect_timeout": 3,
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 5000,
-}
+_PATIENCE = {**LINE, "connect_timeout": 3, "tcp_user_timeout": 5000}
 _SERVERS_PATIENCE = """
     SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = 8000; SET statement_timeout = '5s'
@@ -52,26 +43,10 @@ _IS_STUCK = f"SELECT EXISTS (SELECT {_STUCK})"
 _EVICT = f"SELECT pg_terminate_backend(pid) {_STUCK}"
 
 
-class _Impatient(psycopg.Connection[Any]):
+class _Impatient(PatientConnection):
     """A connection on which no answer is waited for long."""
 
-    def wait(self, gen: Generator[Any, Any, Any], *how: Any, **named: Any) -> Any:
-        return super().wait(_within(_LONGEST_ANSWER_SECONDS, gen), *how, **named)
-
-
-def _within(seconds: float, waits: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Pass on what is waited for, and what came of it, until the time is up."""
-    ends = time.monotonic() + seconds
-    try:
-        wanted = next(waits)
-        while True:
-            # The driver looks in several times a second, with nothing in its hands.
-            came = yield wanted
-            if time.monotonic() > ends:
-                raise psycopg.OperationalError("the database does not answer")
-            wanted = waits.send(came)
-    except StopIteration as end:
-        return end.value
+    longest_wait_seconds = _LONGEST_ANSWER_SECONDS
 
 
 class SessionLock:
