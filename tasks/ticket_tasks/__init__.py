@@ -2,7 +2,7 @@
 
 from ticket_tasks.async_client import AsyncTicketClient
 from ticket_tasks.client import TicketClient
-from ticket_tasks.errors import BrokerUnreachable, JobError
+from ticket_tasks.errors import BrokerUnreachable, JobError, JournalError
 from ticket_tasks.payloads import Answer
 
-__all__ = ["Answer", "AsyncTicketClient", "BrokerUnreachable", "JobError", "TicketClient"]
+__all__ = ["Answer", "AsyncTicketClient", "BrokerUnreachable", "JobError", "JournalError", "TicketClient"]

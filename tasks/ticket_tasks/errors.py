@@ -6,6 +6,7 @@ JobError
 ├── TooEarly                                the message it builds on is not here yet: try again in a moment
 ├── Rejected                                it will never work like this: do not try again
 ├── Uncertain                               it may have worked: a person has to look
+├── JournalError (OSError)                  nothing was written down, and nothing was sent
 └── BrokerUnreachable (ConnectionError)     nothing was enqueued
 """
 
@@ -38,6 +39,10 @@ class Rejected(JobError):
 
 class Uncertain(JobError):
     """The line broke after the message went out: it may or may not have arrived, and a repeat may double it."""
+
+
+class JournalError(JobError, OSError):
+    """A client's journal cannot be read or written: what was asked for was not sent either."""
 
 
 class BrokerUnreachable(JobError, ConnectionError):

@@ -6,9 +6,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from ticket_tasks.errors import JournalError
 
 #: Older ones are not sent again by themselves: the fleet remembers a key for 30 days, and a doubt is for a person.
 LONGEST_REPEAT_SECONDS = 14 * 86_400
@@ -59,19 +61,24 @@ class Kept(NamedTuple):
 
 
 class Journal:
-    """Keeps messages until they are confirmed. Safe to share between threads, and a file between processes."""
+    """Keeps messages until they are confirmed. Safe to share between threads, and a file between processes.
+
+    Every method raises JournalError where the file cannot be used: its disk is full, it is no journal, or not ours.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._turn = threading.Lock()
-        self._connection = sqlite3.connect(
-            path or ":memory:", timeout=30, check_same_thread=False, isolation_level=None
-        )
-        if path is not None:
-            # What customers wrote stands in it.
-            path.chmod(0o600)
-        # Written through before anything is sent: a machine that fails loses nothing that was handed over.
-        self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
-        self._connection.execute(_TABLE)
+        self._where = str(path or "memory")
+        with self._translated():
+            self._connection = sqlite3.connect(
+                path or ":memory:", timeout=30, check_same_thread=False, isolation_level=None
+            )
+            if path is not None:
+                # What customers wrote stands in it.
+                path.chmod(0o600)
+            # Written through before anything is sent: a machine that fails loses nothing that was handed over.
+            self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+            self._connection.execute(_TABLE)
 
     def keep(self, key: str, name: str, payload: str) -> None:
         """Write a message down that is about to be sent; one whose key is here already stays as it is."""
@@ -89,14 +96,13 @@ class Journal:
 
     def confirmed(self, *keys: str) -> None:
         """Forget messages that were done."""
-        with self._turn:
+        with self._turn, self._translated():
             self._connection.executemany("DELETE FROM sent WHERE key = ?", [(key,) for key in keys])
 
     def waiting(self, limit: int = 1000, *, after: str = "") -> list[Kept]:
         """Return messages that were not confirmed, by key, those behind one of them."""
         query = "SELECT key, name, payload, kept_at, sent_at, times FROM sent WHERE key > ? ORDER BY key LIMIT ?"
-        with self._turn, closing(self._connection.execute(query, (after, limit))) as found:
-            return [Kept(*row) for row in found]
+        return [Kept(*row) for row in self._do(query, (after, limit))]
 
     def all(self) -> Iterator[list[Kept]]:
         """Yield everything that was not confirmed, so many at once that it takes no memory to speak of."""
@@ -107,14 +113,21 @@ class Journal:
 
     def count(self) -> int:
         """Count the messages that were not confirmed."""
-        with self._turn, closing(self._connection.execute("SELECT count(*) FROM sent")) as found:
-            return int(found.fetchone()[0])
+        [(number,)] = self._do("SELECT count(*) FROM sent", ())
+        return int(number)
 
     def close(self) -> None:
         """Let go of the file."""
         with self._turn:
             self._connection.close()
 
-    def _do(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._turn:
-            self._connection.execute(statement, values)
+    def _do(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        with self._turn, self._translated(), closing(self._connection.execute(statement, values)) as found:
+            return found.fetchall()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(f"the journal {self._where} cannot be used ({error}); nothing was sent") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from contextlib import suppress
@@ -16,6 +17,8 @@ from ticket_tasks import names, tracing
 from ticket_tasks.answers import Answers
 from ticket_tasks.errors import BrokerUnreachable
 from ticket_tasks.journal import Journal
+
+log = logging.getLogger(__name__)
 
 #: Threads that send at the same moment; more of them take turns.
 _CONNECTIONS = 10
@@ -136,9 +139,14 @@ class Post:
     def _carry_on(self, journal: Journal) -> None:
         """Forget what was confirmed and send again what was not, until the client is closed."""
         while not self._closing.wait(_LOOK_EVERY_SECONDS):
-            with suppress(BrokerUnreachable):
+            try:
                 self._settle_up(journal)
                 self._repeat(journal)
+            except BrokerUnreachable:
+                continue
+            except Exception:
+                # Whatever it is, what is in the journal is still to be sent.
+                log.exception("the journal could not be worked off; it is tried again")
 
     def _settle_up(self, journal: Journal) -> None:
         for some in journal.all():

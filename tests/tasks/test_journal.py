@@ -1,11 +1,13 @@
 import stat
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.tasks.test_client import payloads
-from ticket_tasks import Answer, TicketClient, names
+from ticket_tasks import Answer, JournalError, TicketClient, names
 from ticket_tasks.answers import Answers
 from ticket_tasks.journal import LONGEST_REPEAT_SECONDS, Journal, Kept
 
@@ -100,3 +102,43 @@ def test_the_age_of_a_queue_is_that_of_its_oldest_message(redis_url: str) -> Non
     assert since is not None
     assert before <= since <= between
     answers.close()
+
+
+def test_a_file_that_is_no_journal_is_left_as_it_is_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a journal " * 100, "utf-8")
+    with pytest.raises(JournalError, match=r"notes\.txt cannot be used"):
+        TicketClient("redis://127.0.0.1:1/0", journal=path)
+    with pytest.raises(JournalError, match="no such"):
+        TicketClient("redis://127.0.0.1:1/0", journal=tmp_path / "no such" / "folder.db")
+    assert path.read_text("utf-8").startswith("not a journal")
+
+
+def test_what_cannot_be_written_down_is_not_sent(tmp_path: Path, redis_url: str) -> None:
+    with TicketClient(redis_url, journal=tmp_path / "outgoing.db") as client:
+        assert client._post.journal is not None
+        client._post.journal._connection.execute("DROP TABLE sent")
+        with pytest.raises(JournalError):
+            client.report(7)
+    assert payloads(redis_url) == []
+
+
+def test_the_courier_goes_on_after_trouble(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubles = iter([RuntimeError("a bug"), JournalError("full")])
+
+    def trouble(self: object, keys: object) -> list[Answer]:
+        if (error := next(troubles, None)) is not None:
+            raise error
+        return told(self, keys)
+
+    told: Callable[[object, object], list[Answer]] = Answers.told  # type: ignore[assignment] # called as a function
+    monkeypatch.setattr("ticket_tasks.post._LOOK_EVERY_SECONDS", 0.01)
+    with TicketClient(redis_url, journal="memory") as client:
+        key = client.report(7)
+        monkeypatch.setattr(Answers, "told", trouble)
+        with closing(Answers(redis_url)) as answers:
+            answers.tell(Answer(key=key, outcome="done"))
+        deadline = time.monotonic() + 20
+        while client.unconfirmed() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert client.unconfirmed() == []
