@@ -43,7 +43,7 @@ class TicketClient:
 
     With a `journal` ("memory", or the path of a file that outlives the process) what was sent is kept until the workers
     have confirmed that it is in their database, and sent again as long as they have not: a broker that loses a message,
-    or is away, loses nothing then. No method raises `BrokerUnreachable`, but `JournalError` where the file is the trouble.
+    or is away, loses nothing then. None raises `BrokerUnreachable`, but `JournalError` where the file is the trouble.
     """
 
     def __init__(
