@@ -31,9 +31,7 @@ from ticket_system.sla import policy_file
 from ticket_system.storage.database import Database
 from ticket_system.tickets import utc_now
 from ticket_tasks import TicketClient
-from ticket_worker.app import create_app
-from ticket_worker.lifecycle import build_toolbox
-from ticket_worker.settings import Settings, read_settings, variable
+from ticket_worker.settings import Settings, variable
 
 POLICY = """
 recipients = ["pager", "hook"]
@@ -44,6 +42,19 @@ within = { critical = "4h", high = "4h", medium = "4h", low = "4h" }
 [[policies.everybody.chain]]
 after = "0m"
 notify = ["desk", "pager", "hook"]
+"""
+#: What a debugger, or an error's details, would show of whatever holds a secret.
+SHOWN = """
+from ticket_tasks.answers import Answers
+from ticket_worker.app import create_app
+from ticket_worker.lifecycle import build_toolbox
+from ticket_worker.settings import read_settings
+settings = read_settings()
+app, box = create_app(settings), build_toolbox(settings)
+answers = Answers(settings.broker)
+parts = (settings, box, box.database, box.mailer, box.notifier, box.meter, box.shop, box.stationery, answers)
+for one in (*parts, app, app.conf.humanize()):
+    print(repr(one), one)
 """
 HOOK_SECRET = "whsec_" + base64.b64encode(b"PLANTED" + b"w" * 29).decode()
 TOOLS = (
@@ -200,7 +211,8 @@ def test_no_planted_secret_is_found_again(postgres_url: str, post_office: PostOf
             assert status
         time.sleep(2)  # for the processes to notice
 
-        said["repr"] = represented(given)
+        status, said["repr"] = run(environ, tmp_path, "-c", SHOWN)
+        assert status == 0, said["repr"]
         said["the broker"] = "\n".join(tap.heard)
         said["the database"] = everything_stored(system.database)
     said["the log"] = log.read_text("utf-8", errors="replace")
@@ -251,33 +263,9 @@ def fetched(port: int) -> str:
 
 def run(environ: dict[str, str], folder: Path, *words: str) -> tuple[int, str]:
     """A command as a person runs it: its status, and all it says."""
-    command = [sys.executable, "-m", *words]
+    command = [sys.executable, *([] if words[0] == "-c" else ["-m"]), *words]
     found = subprocess.run(command, env=environ, cwd=folder, capture_output=True, text=True, check=False, timeout=90)
     return found.returncode, found.stdout + found.stderr
-
-
-def represented(given: dict[str, str]) -> str:
-    """What a debugger, or an error's details, would show of whatever holds a secret."""
-    settings = read_settings(**given)
-    app = create_app(settings)
-    with build_toolbox(settings).database as database:
-        box = build_toolbox(settings)
-        parts = (
-            settings,
-            database,
-            box,
-            box.mailer,
-            box.notifier,
-            box.meter,
-            box.shop,
-            box.stationery,
-            app,
-            app.conf.humanize(),
-        )
-        shown = " ".join(f"{one!r} {one}" for one in parts)
-        box.database.close()
-    app.close()
-    return shown
 
 
 def free_ports(many: int) -> list[int]:
