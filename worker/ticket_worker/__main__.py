@@ -198,6 +198,8 @@ def health(
             verdict = ready(settings)
     if as_json:
         typer.echo(json.dumps({"is_well": verdict.is_well, "reasons": verdict.reasons}))
+    elif verdict.is_well:
+        typer.echo(what)
     else:
         for reason in verdict.reasons:
             _say(reason)
