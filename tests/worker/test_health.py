@@ -177,7 +177,7 @@ def test_a_probe_for_life_loads_nothing_that_is_heavy(tmp_path: Path) -> None:
     left_by(tmp_path / "elsewhere", "beat", os.getpid(), 1)
     environment = {**os.environ, "TICKETS_HEALTH_DIR": str(tmp_path / "elsewhere")}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.split("\n")[:2] == ["0", "[]"], said
+    assert said.stdout.split("\n")[:3] == ["live", "0", "[]"], said
 
 
 def test_the_verb_says_what_is_silent_to_a_person_and_to_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
