@@ -1,8 +1,5 @@
 """One holder at a time, whoever dies, hangs or comes back; on PostgreSQL only, as the lock itself."""
 
-import contextlib
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +8,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from tests.support.proxy import wire_to_database
 from ticket_system.storage import session_lock
 from ticket_system.storage.session_lock import SessionLock
 
@@ -140,63 +138,22 @@ def test_a_database_that_is_away_is_a_line_and_no_error(tmp_path: object) -> Non
     lock.release()
 
 
-class Proxy:
-    """Something between us and the server that can stop passing anything on, and keeps its connections open."""
-
-    def __init__(self, postgres_url: str) -> None:
-        url = sa.make_url(postgres_url)
-        self._server = url
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.url = url.set(host="127.0.0.1", port=self._door.getsockname()[1], query={"sslmode": "disable"})
-        self.hangs = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                here, _ = self._door.accept()
-            except OSError:
-                return
-            there = self._connected()
-            for pair in ((here, there), (there, here)):
-                threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
-
-    def _connected(self) -> socket.socket:
-        if folder := self._server.query.get("host"):
-            there = socket.socket(socket.AF_UNIX)
-            there.connect(f"{folder}/.s.PGSQL.{self._server.port or 5432}")
-            return there
-        return socket.create_connection((self._server.host, self._server.port or 5432))
-
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if not self.hangs.is_set():
-                    target.sendall(data)
-            if not self.hangs.is_set():
-                target.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        self._door.close()
-
-
 def test_a_proxy_that_hangs_is_not_waited_for_without_end(
     postgres_url: str, lock: Callable[[], SessionLock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_lock._Impatient, "longest_wait_seconds", 0.5)
-    proxy = Proxy(postgres_url)
-    behind, beside = SessionLock(proxy.url.render_as_string(hide_password=False)), lock()
-    try:
-        assert within(20, behind.take)
-        assert not beside.take()
-        proxy.hangs.set()
-        began = time.monotonic()
-        assert not behind.keep()
-        assert time.monotonic() - began < 10
-        assert behind.error == "timeout: no answer within 0.5 s"
-    finally:
-        behind.release()
-        proxy.close()
+    with wire_to_database(postgres_url) as (wire, url):
+        behind, beside = SessionLock(url), lock()
+        try:
+            assert within(20, behind.take)
+            assert not beside.take()
+            wire.cut()
+            began = time.monotonic()
+            assert not behind.keep()
+            assert time.monotonic() - began < 10
+            assert behind.error == "timeout: no answer within 0.5 s"
+        finally:
+            behind.release()
 
 
 def test_the_connection_notices_a_host_that_went_away(lock: Callable[[], SessionLock]) -> None:
