@@ -64,14 +64,20 @@ class Answers:
         """
         with _translated():
             found = self._redis.lindex(names.KEY_PREFIX + queue, -1)
-        try:
-            return float(json.loads(found or "")["headers"][names.SENT_AT])
-        except (ValueError, TypeError, KeyError):
-            return None
+        return sent_at(found)
 
     def close(self) -> None:
         """Give back the connections."""
         self._redis.close()
+
+
+def sent_at(message: bytes | str | None) -> float | None:
+    """Return when a message that lies in a queue was sent, as its header says; None: it does not."""
+    try:
+        found = json.loads(message or b"")["headers"][names.SENT_AT]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return float(found) if isinstance(found, int | float) else None
 
 
 @contextmanager

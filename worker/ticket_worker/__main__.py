@@ -203,8 +203,7 @@ def health(
     else:
         for reason in verdict.reasons:
             _say(reason)
-    if not verdict.is_well:
-        raise typer.Exit(1)
+    raise typer.Exit(0 if verdict.is_well else 1)
 
 
 @app.command()

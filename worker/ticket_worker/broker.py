@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
@@ -15,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 from ticket_tasks import names
+from ticket_tasks.answers import sent_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,9 @@ def glance_at(url: str, *, now: float, timeout_seconds: float = 3.0) -> Glance:
 
 
 def _age(message: bytes | None, now: float) -> float:
-    """Return how long ago a message was sent, as its header says."""
-    try:
-        sent_at: Any = json.loads(message or b"")["headers"][names.SENT_AT]
-    except (ValueError, KeyError, TypeError):
-        return 0.0
-    return max(now - sent_at, 0.0) if isinstance(sent_at, int | float) else 0.0
+    """Return how long ago a message was sent; 0 where it does not say."""
+    at = sent_at(message)
+    return 0.0 if at is None else max(now - at, 0.0)
 
 
 def _client(url: str, timeout_seconds: float) -> Redis:
