@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv --no-config pip compile pyproject.toml --universal --python
 	--no-header --no-emit-index-url --no-emit-find-links --no-progress --system-certs --quiet
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check check-deploy bench look fit lock format clean
+.PHONY: help demo test check check-deploy bench bench-full chaos look fit lock format clean
 
 help:  ## print these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,8 +30,14 @@ check: $(VENV)/installed  ## lint, format, types, import contracts
 check-deploy: $(VENV)/installed  ## read deploy/ with the programs it is meant for; ARGS=--strict skips nothing
 	@$(BIN)/python -m tests.deploy.check $(ARGS)
 
-bench: $(VENV)/installed  ## measure against raw SQL; writes build/bench.json
+bench: $(VENV)/installed  ## measure against the floor, minutes; writes build/bench.json and pictures
 	@$(BIN)/python -m tests.benchmarks.bench $(ARGS)
+
+bench-full: $(VENV)/installed  ## the same with ten million tickets on PostgreSQL, and a fleet beside them; an hour, 20 GB of disk
+	@$(BIN)/python -m tests.benchmarks.bench --full $(ARGS)
+
+chaos: $(VENV)/installed  ## kill a fleet at random, and count what was lost or doubled; ARGS="--minutes 60 --seed 7"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 look: $(VENV)/installed  ## take pictures of the reports, and check them with axe-core; needs chromium and node_modules/axe-core
 	@$(BIN)/python -m tests.look.look

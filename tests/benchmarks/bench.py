@@ -4,7 +4,6 @@ Machines differ and are noisy, so no figure stands alone: each has its floor bes
 """
 
 import argparse
-import json
 import sqlite3
 import statistics
 import sys
@@ -19,10 +18,10 @@ from pathlib import Path
 import psycopg
 import sqlalchemy as sa
 from rich.console import Console
-from rich.table import Table
 
 from tests.benchmarks import floors, letters, reports, stock, usage
 from tests.benchmarks.deadlines import deadlines
+from tests.benchmarks.results import Results
 from tests.support.postgres import create_database, running_postgres
 from ticket_system import Ticket, TicketSystem, monitor
 from ticket_system.audit import audit_clocks
@@ -33,36 +32,6 @@ from ticket_system.sla.policies import Policy, TargetRule
 from ticket_system.storage.database import Database
 
 TARGET = Path("build/bench.json")
-
-
-class Results:
-    """Figures by name, each with its floor."""
-
-    def __init__(self) -> None:
-        self.figures: dict[str, dict[str, float | str]] = {}
-        self.missed: list[str] = []
-
-    def add(self, name: str, value: float, unit: str, floor: float, *, wanted: tuple[str, float] | None = None) -> None:
-        """Keep a figure; `wanted` is what the ratio must be: ("≥", 0.8)."""
-        ratio = value / floor
-        self.figures[name] = {
-            "value": round(value, 4),
-            "unit": unit,
-            "floor": round(floor, 4),
-            "ratio": round(ratio, 3),
-        }
-        if wanted and not (ratio >= wanted[1] if wanted[0] == "≥" else ratio <= wanted[1]):
-            self.missed.append(f"{name}: {ratio:.2f}, wanted {wanted[0]} {wanted[1]}")
-        print(f"  {name:<46} {value:>12,.3f} {unit:<10} {ratio:.2f} of the floor", file=sys.stderr)
-
-    def table(self) -> Table:
-        """Return the figures as a table for people."""
-        table = Table("figure", "unit", title="Against raw SQL in the same run")
-        for column in ("ours", "floor", "ratio"):
-            table.add_column(column, justify="right")
-        for name, one in self.figures.items():
-            table.add_row(name, str(one["unit"]), f"{one['value']:,}", f"{one['floor']:,}", f"{one['ratio']:.2f}")
-        return table
 
 
 def milliseconds(work: Callable[[], object], *, times: int) -> float:
@@ -295,8 +264,7 @@ def main() -> int:
                     audits(lives, results, options.lives)
                     replays(lives, results, options.rounds)
     letters.letters(results)
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(json.dumps(results.figures, indent=2, ensure_ascii=False) + "\n")
+    results.write(TARGET)
     Console().print(results.table())
     print(f"written to {TARGET}")
     for miss in results.missed:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from functools import partial
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from tests.benchmarks.results import Results
 from ticket_system.sla.calendars import Calendar, Hours
 from ticket_system.sla.days_off import DaysOff
 from ticket_system.sla.windows import MICROSECOND, Table, micros
@@ -16,13 +16,6 @@ from ticket_system.sla.windows import MICROSECOND, Table, micros
 TIMES = 20_000
 ROUNDS = 9
 HOURS = (4, 40, 400, 2_000)
-
-
-class Results(Protocol):
-    """Where the figures go."""
-
-    def add(self, name: str, value: float, unit: str, floor: float, *, wanted: tuple[str, float] | None = None) -> None:
-        """Keep one."""
 
 
 def deadlines(results: Results) -> None:

@@ -9,17 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+
+from tests.benchmarks.results import Results
 
 LETTERS = 100
 _MIB = 1024
-
-
-class Results(Protocol):
-    """Where figures go."""
-
-    def add(self, name: str, value: float, unit: str, floor: float, *, wanted: tuple[str, float] | None = None) -> None:
-        """Keep one beside its floor."""
 
 
 def letters(results: Results) -> None:

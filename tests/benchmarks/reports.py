@@ -6,26 +6,18 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 
+from tests.benchmarks.results import Results
 from ticket_system import TicketSystem, figures
 from ticket_system.reports.contents import Period, Scope, Weekly
 from ticket_system.storage.database import Database
 
 DAY = timedelta(days=1)
 WEEKS = 8
-
-
-class Results(Protocol):
-    """Where figures go."""
-
-    missed: list[str]
-
-    def add(self, name: str, value: float, unit: str, floor: float, *, wanted: tuple[str, float] | None = None) -> None:
-        """Keep one beside its floor."""
 
 
 def weekly_reports(database: Database, results: Results, size: int, rounds: int) -> None:

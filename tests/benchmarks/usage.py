@@ -9,11 +9,11 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Protocol
 
 import psycopg
 import sqlalchemy as sa
 
+from tests.benchmarks.results import Results
 from ticket_system import Ticket, TicketSystem, accounts, ledger
 from ticket_system.billing.usage import METERED, TICKET_OPENED, hour_of
 from ticket_system.storage import usage
@@ -22,13 +22,6 @@ from ticket_system.storage.database import Database
 
 CUSTOMERS = 50
 HOURS = 10
-
-
-class Results(Protocol):
-    """Where figures go."""
-
-    def add(self, name: str, value: float, unit: str, floor: float) -> None:
-        """Keep one beside its floor."""
 
 
 def usage_facts_cost(database: Database, results: Results, number: int, rounds: int) -> None:
