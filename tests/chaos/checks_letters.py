@@ -132,7 +132,7 @@ def _check_reports(run: Run, post: Post) -> Tally:
         if what not in due:
             tally.wonder(name, "it was not due")
             # Its letters are accounted for all the same: they are its fault, not their own.
-            for row, delivery in ((row, delivery) for row in made[what] for delivery in deliveries[row["id"]]):
+            for delivery in (one for row in made[what] for one in deliveries[row["id"]]):
                 post.of(_cause(row, delivery))
         elif what[2] >= run.ends_at and not made[what]:
             tally.waiting += 1

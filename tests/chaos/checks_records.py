@@ -98,9 +98,9 @@ class Run:
     orders: Row
     ends_at: datetime
 
-    def rows(self, query: str, **given: Any) -> list[Row]:
+    def rows(self, query: str) -> list[Row]:
         """What a query finds."""
-        return self.database.execute(query.encode(), given).fetchall()
+        return self.database.execute(query.encode()).fetchall()
 
 
 @contextmanager

@@ -113,6 +113,7 @@ def _check_comment(tally: Tally, name: str, rows: list[Row], sure: int, most: in
         tally.wonder(name, "nobody wrote it")
     elif len(rows) > most:
         tally.double(name, f"{most} were written, {len(rows)} are stored")
+        return
     for row in rows:
         if sure and row["told"] == 0:
             tally.lose(name, f"the comment {row['id']} is stored without its event")
