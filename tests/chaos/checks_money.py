@@ -199,7 +199,8 @@ def _full_hours(batches: dict[str, Row]) -> dict[tuple[str, str], set[datetime]]
 def check_plans(run: Run) -> Tally:
     """Every customer has in the end what the other side says that it bought; every event that came was seen to."""
     tally, ours = Tally(), {row["name"]: row["plan"] for row in run.rows(_CUSTOMERS)}
-    for name, plan in run.orders.get("plans", {}).items():
+    for customer in run.orders.get("customers", []):
+        name, plan = customer["name"], customer["plan"]
         tally.expected += 1
         if name not in ours:
             tally.lose(name, "no such customer is linked")

@@ -311,7 +311,8 @@ def test_critical_tickets_that_are_invoice_items_are_counted_as_those(wreck: Wre
 
 
 def test_plans_are_the_other_sides(wreck: Wreck) -> None:
-    wreck.rewrites("orders.json", lambda found: found["plans"].update(acme="silver", nobody=None))
+    customers = [{"name": "acme", "plan": "silver"}, {"name": "nobody", "plan": None}]
+    wreck.rewrites("orders.json", lambda found: found.update(customers=customers))
     found = wreck.check()["subjects"]["plans"]
     assert sorted(one["id"] for one in found["lost"]) == ["acme", "nobody"]
 

@@ -67,8 +67,8 @@ class Load:
 
     def opens(self, ticket_id: str, hours_ago: float, *, hours: int, **more: Any) -> None:
         given = {"title": f"Printer {ticket_id}", "description": "Stars.", "requester": "rea@example.com"}
-        given |= {"sla_hours": hours, "created_at": (self.now - hours_ago * HOUR).isoformat(), **more}
-        self.call("open", ticket_id, ticket_id, given)
+        promise = {"sla_hours": hours, "created_at": (self.now - hours_ago * HOUR).isoformat()}
+        self.call("open", ticket_id, ticket_id, {**given, **promise, **more})
 
     def call(self, kind: str, ticket_id: str, key: str, given: dict[str, Any]) -> None:
         self.calls += 1
@@ -111,7 +111,7 @@ def healthy_run(folder: Path, database_url: str) -> None:
             job(toolbox)
         (folder / "stripe.json").write_text(json.dumps(double.journal.json(), default=str), "utf-8")
     report = {"organisation": "acme", "kind": "weekly", "due_at": due_at.isoformat(), "recipients": READERS}
-    orders = {"reports": [report], "plans": {"acme": "gold"}}
+    orders = {"reports": [report], "customers": [{"name": "acme", "stripe_customer": "cus_acme", "plan": "gold"}]}
     (folder / "orders.json").write_text(json.dumps(orders), "utf-8")
 
 
