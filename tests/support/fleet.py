@@ -33,6 +33,8 @@ class Fleet:
         self.environ |= {name: str(value) for name, value in settings.items()}
         self._log = folder / "fleet.log"
         self._stack = ExitStack()
+        #: In the order in which they were started.
+        self.processes: list[Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -54,9 +56,9 @@ class Fleet:
         command = [sys.executable, "-m", module, *words]
         # The checkout, for tests.support.
         root = Path(__file__).parents[2]
-        return self._stack.enter_context(
-            running(command, cwd=root, env=environ, log=output, grace_seconds=grace_seconds)
-        )
+        started = running(command, cwd=root, env=environ, log=output, grace_seconds=grace_seconds)
+        self.processes.append(self._stack.enter_context(started))
+        return self.processes[-1]
 
     @property
     def said(self) -> str:
