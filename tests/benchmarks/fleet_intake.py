@@ -105,7 +105,10 @@ def _wish(broker: str, number: int) -> None:
 
 def _send(broker: str, task: str, number: int) -> None:
     bare_intake.app.conf.broker_url = broker
-    with bare_intake.app.connection_for_write(broker) as connection, bare_intake.app.amqp.Producer(connection) as sender:
+    with (
+        bare_intake.app.connection_for_write(broker) as connection,
+        bare_intake.app.amqp.Producer(connection) as sender,
+    ):
         for _ in range(number):
             payload = {
                 "ticket_id": str(uuid.uuid4()),

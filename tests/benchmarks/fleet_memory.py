@@ -53,7 +53,11 @@ def memory(results: Results, database: Database, *, ticks: int = HOUR) -> None:
         "TICKETS_DELIVER_INTERVAL_SECONDS": _SCAN_SECONDS * _every(names.DELIVER_OUTBOX),
         "TICKETS_REPORT_INTERVAL_SECONDS": _SCAN_SECONDS * _every(names.REPORT_USAGE),
     }
-    with running_valkey() as broker, whole_fleet(database, broker=broker, **paces) as fleet, TicketClient(broker) as client:
+    with (
+        running_valkey() as broker,
+        whole_fleet(database, broker=broker, **paces) as fleet,
+        TicketClient(broker) as client,
+    ):
         supervisor, *beats = [psutil.Process(one.pid) for one in fleet.processes]
         kinds = {
             "workers": Kind(supervisor.children),
@@ -71,7 +75,9 @@ def memory(results: Results, database: Database, *, ticks: int = HOUR) -> None:
             done = _scans(database) - began
             for kind in kinds.values():
                 kind.look(done / ticks)
-        handled = count(database, f"SELECT count(*) FROM clocks WHERE ticket_id LIKE '{_NAME}-%' AND state = 'breached'")
+        handled = count(
+            database, f"SELECT count(*) FROM clocks WHERE ticket_id LIKE '{_NAME}-%' AND state = 'breached'"
+        )
         if handled < given * 0.9:
             results.missed.append(f"fleet: of {given} breaches of the hour only {handled} were found")
     about = f"after {ticks / HOUR:.2g} h of load"
