@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ticket_system.changes import Changes
 from ticket_system.storage import wishes
-from ticket_system.storage.database import moment
 from ticket_system.storage.wishes import Wish
 from ticket_system.system import TicketSystem
 from ticket_system.tickets import check_name
@@ -36,7 +35,7 @@ def grant(
     """
     check_name("key", key, limit=200)
     with system.database.write() as connection:
-        if not wishes.take(connection, Wish(key, kind, ticket_id, DONE, moment(connection))):
+        if not wishes.take(connection, key, kind, ticket_id, DONE):
             before = wishes.get(connection, key)
             return Granted(before.outcome if before else DONE, is_new=False)
         if act(Changes(connection, system.rules)) is not False:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from celery import Celery
 from redis import Redis
@@ -23,8 +24,15 @@ from ticket_tasks.payloads import OpenTicket
 ROUNDS, MESSAGES = 10, 1000
 
 
-def compare(url: str, *, rounds: int = ROUNDS, messages: int = MESSAGES) -> tuple[float, float, float]:
-    """Return the messages a second of bare Celery and of ours, and the median of their ratios."""
+class Rates(NamedTuple):
+    """Messages a second, one measured right after the other."""
+
+    floor: float
+    ours: float
+
+
+def compare(url: str, *, rounds: int = ROUNDS, messages: int = MESSAGES) -> list[Rates]:
+    """Return the messages a second of bare Celery and of ours, round by round."""
     bare = Celery("bare", broker=url, set_as_current=False)
     bare.conf.update(task_ignore_result=True, broker_transport_options={"global_keyprefix": "bare:"})
     # What the client makes of the same call, to the byte, but for ids and moments.
@@ -59,18 +67,14 @@ def compare(url: str, *, rounds: int = ROUNDS, messages: int = MESSAGES) -> tupl
 
         for warm in (floor, ours):
             _rate(warm, 200)
-        rates = []
+        rates: list[Rates] = []
         for number in range(rounds):
             # In turns, and each first as often as the other: whatever else the machine does meets both.
             pair = {call: _rate(call, messages) for call in ((floor, ours) if number % 2 else (ours, floor))}
-            rates.append((pair[floor], pair[ours]))
+            rates.append(Rates(pair[floor], pair[ours]))
             redis.delete("bare:bare")
     bare.close()
-    return (
-        statistics.median(rate for rate, _ in rates),
-        statistics.median(rate for _, rate in rates),
-        statistics.median(ours / floor for floor, ours in rates),
-    )
+    return rates
 
 
 def _rate(call: Callable[[], None], messages: int) -> float:
@@ -82,12 +86,14 @@ def _rate(call: Callable[[], None], messages: int) -> float:
 
 def main() -> None:
     if len(sys.argv) > 1:
-        floor, ours, ratio = compare(sys.argv[1])
+        rates = compare(sys.argv[1])
     else:
         from tests.support.valkey import running_valkey  # noqa: PLC0415 - another service has none of it
 
         with running_valkey() as url:
-            floor, ours, ratio = compare(url)
+            rates = compare(url)
+    floor, ours = (statistics.median(found) for found in zip(*rates, strict=True))
+    ratio = statistics.median(one.ours / one.floor for one in rates)
     print(f"enqueued: {ours:,.0f}/s, bare Celery {floor:,.0f}/s, ratio {ratio:.2f}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import psycopg
@@ -33,6 +33,14 @@ class Fleet:
         self.environ |= {name: str(value) for name, value in settings.items()}
         self._log = folder / "fleet.log"
         self._stack = ExitStack()
+        #: In the order in which they were started.
+        self.processes: list[Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def start(self, *words: str, grace_seconds: float = 15, **settings: object) -> Popen[bytes]:
         """Start a process of `ticket-worker`."""
@@ -48,9 +56,9 @@ class Fleet:
         command = [sys.executable, "-m", module, *words]
         # The checkout, for tests.support.
         root = Path(__file__).parents[2]
-        return self._stack.enter_context(
-            running(command, cwd=root, env=environ, log=output, grace_seconds=grace_seconds)
-        )
+        started = running(command, cwd=root, env=environ, log=output, grace_seconds=grace_seconds)
+        self.processes.append(self._stack.enter_context(started))
+        return self.processes[-1]
 
     @property
     def said(self) -> str:
@@ -73,7 +81,7 @@ def a_fleet(folder: Path, **settings: object) -> Iterator[Fleet]:
     """A fleet that is ended with the test; what it said is shown when the test fails."""
     fleet = Fleet(folder, **settings)
     try:
-        with fleet._stack:
+        with fleet:
             yield fleet
     finally:
         print(fleet.said[-20_000:])

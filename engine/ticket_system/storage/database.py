@@ -218,13 +218,16 @@ database_clock = sa.func.clock_timestamp(type_=Instant)
 
 def moment(connection: sa.Connection) -> datetime:
     """Return the time by the database's clock; an embedded database has ours."""
+    if uses_its_own_clock(connection):
+        return connection.execute(_CLOCK).scalar_one()
     # Another clock, to live through days in a moment.
     clock: Callable[[], datetime] | None = connection.get_execution_options().get("tickets_clock")
-    if clock is not None:
-        return clock()
-    if connection.dialect.name == "sqlite":
-        return utc_now()
-    return connection.execute(_CLOCK).scalar_one()
+    return utc_now() if clock is None else clock()
+
+
+def uses_its_own_clock(connection: sa.Connection) -> bool:
+    """Tell whether it is the server that says what time it is."""
+    return connection.dialect.name != "sqlite" and connection.get_execution_options().get("tickets_clock") is None
 
 
 def clock_of(connection: sa.Connection, now: datetime | None) -> sa.ColumnElement[datetime]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ticket_system.storage.database import database_clock, moment, uses_its_own_clock
 from ticket_system.storage.fleet_tables import wishes
+from ticket_system.storage.tables import Instant
 
 
 class Wish(NamedTuple):
@@ -21,12 +23,12 @@ class Wish(NamedTuple):
     taken_at: datetime
 
 
-def take(connection: sa.Connection, wish: Wish) -> bool:
+def take(connection: sa.Connection, key: str, kind: str, ticket_id: str | None, outcome: str) -> bool:
     """Write a wish down; False: its key is taken. Whoever comes second waits until the first has committed."""
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    new = dialect.insert(wishes).values(**wish._asdict())
-    once = new.on_conflict_do_nothing(index_elements=[wishes.c.key]).returning(wishes.c.key)
-    return connection.execute(once).first() is not None
+    # The server's clock is asked by the statement itself: one round trip less for every wish.
+    taken_at = None if uses_its_own_clock(connection) else moment(connection)
+    given = {"key": key, "kind": kind, "ticket_id": ticket_id, "outcome": outcome, "moment": taken_at}
+    return connection.execute(_TAKE[connection.dialect.name], given).first() is not None
 
 
 def settle(connection: sa.Connection, key: str, outcome: str) -> None:
@@ -38,3 +40,16 @@ def get(connection: sa.Connection, key: str) -> Wish | None:
     """Return the wish of that key, or None."""
     row = connection.execute(sa.select(*[wishes.c[name] for name in Wish._fields]).where(wishes.c.key == key)).first()
     return None if row is None else Wish(*row)
+
+
+def _taking(insert: Any, taken_at: sa.ColumnElement[datetime]) -> Any:
+    named = {name: sa.bindparam(name) for name in ("key", "kind", "ticket_id", "outcome")}
+    new = insert(wishes).values(**named, taken_at=taken_at)
+    return new.on_conflict_do_nothing(index_elements=[wishes.c.key]).returning(wishes.c.key)
+
+
+_MOMENT = sa.bindparam("moment", type_=Instant)
+_TAKE = {
+    "sqlite": _taking(sqlite.insert, _MOMENT),
+    "postgresql": _taking(postgresql.insert, sa.func.coalesce(_MOMENT, database_clock, type_=Instant)),
+}

@@ -1,0 +1,153 @@
+"""From a deadline to its detection, by a whole fleet of real processes beside a database that is full."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psycopg
+
+from tests.benchmarks import floors, stock
+from tests.benchmarks.results import Results
+from tests.support.fleet import Fleet, count, rows, wait_until
+from tests.support.valkey import running_valkey
+from ticket_system.storage.database import Database
+
+#: What a tick a second alone gives: whoever falls due at any moment waits for half of it in the middle.
+FLOOR_P50, FLOOR_P99 = 0.5, 0.99
+#: Of 0.6 s and 1.5 s over those.
+WANTED_P50, WANTED_P99 = ("≤", 1.2), ("≤", 1.51)
+#: A burst is over within so many seconds.
+BURST_SECONDS = 10.0
+#: The run is cut into so many parts, for the spread.
+_PARTS = 3
+_QUEUES = 5
+_PATIENCE_SECONDS = 240.0
+
+
+@contextmanager
+def whole_fleet(database: Database, *, broker: str, **settings: object) -> Iterator[Fleet]:
+    """Two beats and a worker for each queue, as `ticket-worker worker` starts them; notices go to the log."""
+    url = database.url.render_as_string(hide_password=False)
+    settings = {"TICKETS_MAIL_TO": "desk@example.org", **settings}
+    with (
+        tempfile.TemporaryDirectory(prefix="tickets-fleet-") as folder,
+        Fleet(Path(folder), TICKETS_DATABASE_URL=url, TICKETS_REDIS_URL=broker, **settings) as fleet,
+    ):
+        fleet.start("worker", grace_seconds=30)
+        fleet.wait_ready(_QUEUES)
+        for _ in range(2):
+            fleet.start("beat")
+        wait_until(lambda: _ticks(database) >= 2, "no tick was done")
+        yield fleet
+
+
+def detection(results: Results, database: Database, *, stored: int, per_second: int, seconds: int) -> None:
+    """Measure how long deadlines wait that pass at a steady rate; each is there before it passes."""
+    name, number = f"steady-{time.time_ns()}", per_second * seconds
+    with running_valkey() as broker, whole_fleet(database, broker=broker):
+        # Long enough to store them all.
+        first = database.now() + timedelta(seconds=3 + number / 5000)
+        fall_due(database, name, number, first, step_seconds=1 / per_second)
+        if database.now() >= first:
+            results.missed.append("fleet: the first deadlines passed before all were stored")
+        _wait_for_all(database, first + timedelta(seconds=seconds))
+    found = sorted(rows(database, _LATENCIES.format(name=name)))
+    part = len(found) // _PARTS
+    parts = [[late for _, late in found[one * part : (one + 1) * part]] for one in range(_PARTS)]
+    p50, p99 = [statistics.median(one) for one in parts], [_percentile(one, 0.99) for one in parts]
+    if found[0][1] < 0 or min(min(one) for one in parts) < 0:
+        results.missed.append("fleet: a breach was found before it happened")
+    about, over = f"{stored:,} stored, {per_second} breaches a second", "the tick alone"
+    results.add(f"fleet: detection p50, {about}", p50, "s", FLOOR_P50, over=over, wanted=WANTED_P50)
+    results.add(f"fleet: detection p99, {about}", p99, "s", FLOOR_P99, over=over, wanted=WANTED_P99)
+    results.bound(f"fleet: longest detection, {stored:,} stored", max(late for _, late in found), "s")
+    every = [late for _, late in found]
+    results.point("detection p50", stored, statistics.median(every))
+    results.point("detection p99", stored, _percentile(every, 0.99))
+
+
+def burst(results: Results, database: Database, *, stored: int, number: int) -> None:
+    """Measure how long a crowd takes that falls due at one instant, beside the raw statement on the same tables."""
+    stock.add_due(database, f"raw-{time.time_ns()}", number, database.now())
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+        began = time.perf_counter()
+        floors.drain(connection, "built in")
+        floor = time.perf_counter() - began
+    name = f"burst-{time.time_ns()}"
+    with running_valkey() as broker, whole_fleet(database, broker=broker):
+        at = database.now() + timedelta(seconds=3 + number / 5000)
+        fall_due(database, name, number, at, step_seconds=0)
+        if database.now() >= at:
+            results.missed.append("fleet: the burst began before all of it was stored")
+        _wait_for_all(database, at)
+    [(found, told)] = rows(database, _LAST.format(name=name, at=at.isoformat()))
+    escalated = count(database, f"SELECT count(*) FROM events WHERE kind = 'escalated' AND ticket_id LIKE '{name}-%'")
+    if escalated != number:
+        results.missed.append(f"fleet: of {number} breaches of a burst {escalated} were escalated")
+    about = f"{number:,} due at one instant"
+    over, wanted = "raw SQL", ("≤", BURST_SECONDS)
+    results.add(f"fleet: {about}, the last detected", found, "s", floor, over=over)
+    results.bound(f"fleet: {about}, the last escalated", told, "s", wanted=wanted)
+    results.bound(f"fleet: {about}, detected a second", number / found, "a second")
+    print(f"  a burst beside {stored:,} stored: raw {number / floor:,.0f} a second", file=sys.stderr)
+
+
+def fall_due(database: Database, name: str, number: int, first: datetime, *, step_seconds: float) -> None:
+    """Store open tickets that fall due one after the other from a moment on, under the rules built in."""
+    due = "%(first)s::timestamptz + (n * %(step)s::float8) * interval '1 second'"
+    given = {"name": name, "last": number - 1, "first": first, "step": step_seconds}
+    series = "FROM generate_series(0, %(last)s::int) AS g(n)"
+    ticket = "%(name)s::text || '-' || n"
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            f"""INSERT INTO tickets (id, title, description, requester, priority, status, assignee, sla_hours, created_at,
+                    updated_at, tags)
+                SELECT {ticket}, 'Late ' || n, 'Nobody looks at this one', 'ada', 3, 'open', 'agent ' || n %% 200, 72,
+                    {due} - interval '72 hours', {due} - interval '72 hours', '[]' {series}""".encode(),
+            given,
+        )
+        connection.execute(
+            f"""INSERT INTO clocks (ticket_id, target, cycle, state, started_at, target_seconds, due_at, next_check_at, paused_for)
+                SELECT {ticket}, 'resolution', 1, 'running', {due} - interval '72 hours', 259200, {due}, {due}, 0
+                {series}""".encode(),
+            given,
+        )
+        connection.execute(
+            f"""INSERT INTO alarms (ticket_id, target, cycle, step_id, repeat, at)
+                SELECT {ticket}, 'resolution', 1, (SELECT id FROM steps WHERE rules IS NULL), 0, {due} {series}""".encode(),
+            given,
+        )
+
+
+_LATENCIES = """SELECT due_at, extract(epoch FROM detected_at - due_at)::float8 FROM clocks
+    WHERE ticket_id LIKE '{name}-%'"""
+_LAST = """SELECT extract(epoch FROM max(c.detected_at) - '{at}')::float8, extract(epoch FROM max(e.recorded_at) - '{at}')::float8
+    FROM clocks c JOIN events e ON e.ticket_id = c.ticket_id AND e.kind = 'escalated' WHERE c.ticket_id LIKE '{name}-%'"""
+
+
+def _ticks(database: Database) -> int:
+    return count(database, "SELECT count(*) FROM job_runs WHERE state = 'done' AND job = 'tickets.scan_breaches'")
+
+
+def _wait_for_all(database: Database, last: datetime) -> None:
+    """Return when nothing is left to be looked at that was due by then; asks seldom, not to be part of the load."""
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+        time.sleep(max(0.0, (last - database.now()).total_seconds()))
+        stop_at = time.monotonic() + _PATIENCE_SECONDS
+        while connection.execute("SELECT 1 FROM clocks WHERE next_check_at <= %s LIMIT 1", (last,)).fetchone():
+            assert time.monotonic() < stop_at, "breaches were not found"
+            time.sleep(0.25)
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[int(len(values) * share)]
