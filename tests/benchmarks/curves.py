@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 #: In which unit the values of a picture are.
 UNITS = {"idle tick": "ms", "detection latency": "s"}
+_MARKS = "●○+*"
 #: Told apart by those who see no colours, too: by line and mark.
 _STYLES = (("#0b5fa5", "-", "o"), ("#c4501b", "--", "s"), ("#3d7a34", ":", "^"), ("#7a4b9a", "-.", "D"))
 
@@ -59,18 +60,21 @@ def draw(curves: Curves, folder: Path) -> list[Path]:
 
 
 def show(curves: Curves, width: int) -> str:
-    """Return all pictures as text so many columns wide."""
-    shown = []
+    """Return all pictures as text, at most so many columns wide."""
+    shown, canvas = [], plotext.figure
     for picture, lines in pictures(curves).items():
-        plotext.clear_figure()
-        plotext.theme("clear")
-        plotext.plot_size(min(width, 100), 16)
+        canvas.clear()
+        canvas.plot_size(min(width, 100), 14)
         sizes = sorted({size for points in lines.values() for size in points})
-        places = {size: place for place, size in enumerate(sizes)}
-        for (line, points), mark in zip(lines.items(), "●○+×" * len(lines), strict=False):
-            plotext.plot([places[size] for size in points], list(points.values()), label=line, marker=mark)
-        plotext.xticks(list(places.values()), [f"{size:,}" for size in sizes])
-        plotext.ylim(0, 1.25 * max(value for points in lines.values() for value in points.values()))
-        plotext.title(f"{picture}, {UNITS.get(picture, '')} by tickets stored")
-        shown.append(plotext.build())
+        keys = []
+        for (line, points), mark in zip(lines.items(), _MARKS * len(lines), strict=False):
+            # Evenly spaced: sizes grow tenfold.
+            one = canvas.signal([sizes.index(size) for size in points], list(points.values()), marker=mark)
+            one.lines()
+            canvas.draw(one)
+            keys.append(f"{mark} {line}")
+        canvas.ruler("x").ticks(list(range(len(sizes))), [f"{size:,}" for size in sizes])
+        canvas.ruler("y").lim(0, 1.25 * max(value for points in lines.values() for value in points.values()))
+        title = f"{picture}, {UNITS.get(picture, '')} by tickets stored:  {'   '.join(keys)}"
+        shown.append(f"{title}\n{plotext.uncolorize(canvas.build().string())}")
     return "\n".join(shown)

@@ -25,7 +25,7 @@ def idle_ticks(databases: dict[int, Database], results: Results) -> None:
         by_hand = {size: stack.enter_context(_by_hand(database)) for size, database in databases.items()}
         for turn in range(TURNS + 1):
             for size, database in databases.items():
-                works = (partial(monitor.scan_breaches, database), *by_hand[size])
+                works: tuple[Callable[[], object], ...] = (partial(monitor.scan_breaches, database), *by_hand[size])
                 for who, work in zip(whos, works, strict=True):
                     value = milliseconds(work, times=LOOKS)
                     if turn:  # the first warms up
@@ -38,7 +38,7 @@ def idle_ticks(databases: dict[int, Database], results: Results) -> None:
         for size in databases:
             bound = [3 * one + 1 for one in ones[size]]
             name = f"{dialect}: idle tick, {size:,} stored, of its bound"
-            results.add(name, ours[size], "ms", bound, over="3 × select 1 + 1 ms", wanted=("≤", 1))
+            results.add(name, ours[size], "ms", bound, over="three times select 1, and 1 ms", wanted=("≤", 1))
             for curve, of in (("ours", ours), ("the look by hand", looks), ("select 1", ones)):
                 results.point(f"idle tick, {curve}", size, statistics.median(of[size]))
     if last > first:
