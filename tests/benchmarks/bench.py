@@ -1,275 +1,209 @@
-"""Measures the engine against hand-written SQL in the same run, prints ratios, writes build/bench.json.
+"""Measures the engine against hand-written SQL in the same run, prints ratios, writes build/bench.json and pictures.
 
 Machines differ and are noisy, so no figure stands alone: each has its floor beside it, measured turn by turn with it.
+The PostgreSQL server forgets everything on a power cut, for both sides: without waits for a disk, what is ours shows.
 """
 
 import argparse
-import sqlite3
-import statistics
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import psycopg
-import sqlalchemy as sa
 from rich.console import Console
 
-from tests.benchmarks import floors, letters, reports, stock, usage
+from tests.benchmarks import (
+    breaches,
+    curves,
+    histories,
+    idle,
+    letters,
+    reports,
+    shelf,
+    snapshot,
+    tickets,
+    usage,
+    workers,
+)
 from tests.benchmarks.deadlines import deadlines
 from tests.benchmarks.results import Results
-from tests.support.postgres import create_database, running_postgres
-from ticket_system import Ticket, TicketSystem, monitor
-from ticket_system.audit import audit_clocks
-from ticket_system.simulation import simulate
-from ticket_system.sla.books import PolicyBook
-from ticket_system.sla.clocks import TARGETS
-from ticket_system.sla.policies import Policy, TargetRule
-from ticket_system.storage.database import Database
+from tests.benchmarks.shelf import Shelf
 
-TARGET = Path("build/bench.json")
+FOLDER = Path("build")
+DIALECTS = ("postgresql", "sqlite")
+#: How narrow a table may become before nobody can read it.
+_NARROW = 80
 
 
-def milliseconds(work: Callable[[], object], *, times: int) -> float:
-    """Return the median time of one call."""
-    taken = []
-    for _ in range(times):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1000
+@dataclass(frozen=True)
+class Run:
+    """What is measured with, and how thoroughly."""
+
+    results: Results
+    shelf: Shelf
+    dialects: Sequence[str]
+    #: Breaches that are due in a round; breaches behind which an idle tick is looked at; tickets with a history.
+    due: int
+    trap: int
+    lives: int
+    #: Calls in a round of single calls.
+    calls: int
+    rounds: int
+    full: bool
 
 
-def per_second(work: Callable[[], int]) -> float:
-    """Return how many things one call did a second."""
-    began = time.perf_counter()
-    done = work()
-    return done / (time.perf_counter() - began)
+def _idle(run: Run, dialect: str) -> None:
+    idle.idle_ticks(run.shelf.stored(dialect), run.results)
 
 
-def bare(database: Database) -> psycopg.Connection:
-    """Open the same PostgreSQL database without any of our code."""
-    return psycopg.connect(
-        database.url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True
-    )
+def _breaches(run: Run, dialect: str) -> None:
+    breaches.sweeps(run.shelf.largest(dialect), run.results, run.due, run.rounds)
 
 
-def bare_sqlite(database: Database) -> sqlite3.Connection:
-    """Open the same SQLite file without any of our code, as durable and as checked as we open it."""
-    connection = sqlite3.connect(database.url.database or "", isolation_level=None)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
+def _workers(run: Run, dialect: str) -> None:
+    if dialect == "postgresql":
+        workers.two_workers(run.shelf.largest(dialect), run.results, run.due, run.rounds)
 
 
-def idle_ticks(databases: dict[int, Database], results: Results) -> None:
-    """Measure a scan that finds nothing in databases of growing size, in turns: what disturbs one disturbs all."""
-    looks: dict[int, list[float]] = {size: [] for size in databases}
-    floor: dict[int, list[float]] = {size: [] for size in databases}
-    with ExitStack() as stack:
-        idle = {size: stack.enter_context(_idle_floor(database)) for size, database in databases.items()}
-        for turn in range(31):
-            for size, database in databases.items():
-                ours = milliseconds(partial(monitor.scan_breaches, database), times=20)
-                raw = milliseconds(idle[size], times=20)
-                if turn:  # the first warms up
-                    looks[size].append(ours)
-                    floor[size].append(raw)
-    dialect, first, last = next(iter(databases.values())).dialect, min(databases), max(databases)
-    for size in databases:
-        value, raw = statistics.median(looks[size]), statistics.median(floor[size])
-        results.add(f"{dialect}: idle tick, {size:,} stored", value, "ms", raw)
-    growth = statistics.median(looks[last]), statistics.median(looks[first])
-    results.add(f"{dialect}: idle tick, {last:,} over {first:,}", growth[0], "ms", growth[1], wanted=("≤", 1.5))
+def _snapshot(run: Run, dialect: str) -> None:
+    if dialect == "postgresql":
+        snapshot.old_snapshot(run.shelf.largest(dialect), run.results, run.trap, min(run.rounds, 3))
 
 
-@contextmanager
-def _idle_floor(database: Database) -> Iterator[Callable[[], object]]:
-    """The same look as bare SQL: the question whether any is due."""
-    if database.dialect == "postgresql":
-        live = b"SELECT 1 FROM clocks WHERE next_check_at < statement_timestamp() LIMIT 1"
-        with bare(database) as connection:
-            yield lambda: connection.execute(live).fetchone()
-    else:
-        query = "SELECT 1 FROM clocks WHERE next_check_at < ? LIMIT 1"
-        with closing(bare_sqlite(database)) as connection:
-            yield lambda: connection.execute(query, (f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}",)).fetchone()
+def _tickets(run: Run, dialect: str) -> None:
+    tickets.opening_and_moving(run.shelf.largest(dialect), run.results, run.calls, run.rounds)
+    tickets.looking(run.shelf.largest(dialect), run.results, run.rounds)
 
 
-def sweeps(database: Database, results: Results, number: int, rounds: int) -> None:
-    """Measure breaches a second, with the chain built in and with a longer one: raw and ours in turns on fresh tickets."""
-    rates: dict[tuple[str, str], list[float]] = {}
-    chain = stock.chain_of(database)
-
-    def ours() -> int:
-        return monitor.scan_breaches(database, batch_size=floors.BATCH, budget_seconds=600).found
-
-    def raw(way: str) -> int:
-        if database.dialect == "postgresql":
-            with bare(database) as connection:
-                return floors.drain(connection, way)
-        with closing(bare_sqlite(database)) as file:
-            return floors.drain_sqlite(file, way)
-
-    runs: list[tuple[str, str]] = [
-        ("built in", "ours"),
-        ("built in", "raw"),
-        ("chain", "ours"),
-        ("chain", "raw"),
-        ("plain", "raw"),
-    ]
-    for turn in range(rounds):
-        for way, who in runs if turn % 2 else reversed(runs):
-            rules = chain if way == "chain" else None
-            stock.add_due(database, f"{way}-{who}-{turn}", number, datetime.now(UTC), rules=rules)
-            stock.settle_down(database)
-            rates.setdefault((way, who), []).append(per_second(ours if who == "ours" else partial(raw, way)))
-    rate = {key: statistics.median(values) for key, values in rates.items()}
-    least = 0.8 if database.dialect == "postgresql" else 0.7
-    name = f"{database.dialect}: breaches handled"
-    results.add(
-        f"{name}, told and escalated",
-        rate["built in", "ours"],
-        "a second",
-        rate["built in", "raw"],
-        wanted=("≥", least),
-    )
-    results.add(
-        f"{name}, warnings and chain on", rate["chain", "ours"], "a second", rate["chain", "raw"], wanted=("≥", 0.6)
-    )
-    results.add(
-        f"{name}, the same over verdict and message alone", rate["chain", "ours"], "a second", rate["plain", "raw"]
-    )
+def _reports(run: Run, dialect: str) -> None:
+    if dialect == "postgresql":
+        size = run.shelf.sizes(dialect)[-1]
+        reports.weekly_reports(run.shelf.largest(dialect), run.results, size, run.rounds)
 
 
-def audits(database: Database, results: Results, number: int) -> None:
-    """Measure an audit of a healthy history beside bare reading of what it reads; a difference made by hand is found."""
-    print(f"  {database.dialect}: storing {number * 6:,} events", file=sys.stderr)
-    stock.live(database, number, datetime.now(UTC))
-    stock.settle_down(database)
-
-    def reading() -> int:
-        query = "SELECT ticket_id, id, at, kind, actor, old, new, note, key, detail FROM events ORDER BY ticket_id, id"
-        if database.dialect == "postgresql":
-            with bare(database) as connection, connection.transaction(), connection.cursor("rows") as cursor:
-                return sum(1 for _ in cursor.execute(query))
-        with closing(bare_sqlite(database)) as file:
-            return sum(1 for _ in file.execute(query))
-
-    began = time.perf_counter()
-    report = audit_clocks(database, everything=True, budget_seconds=None)
-    ours = time.perf_counter() - began
-    began = time.perf_counter()
-    read = reading()
-    floor = time.perf_counter() - began
-    results.add(f"{database.dialect}: audit of {read:,} events", read / ours, "a second", read / floor)
-    if report.found:
-        results.missed.append(f"{database.dialect}: an audit of a healthy history found {report.found} differences")
-    with database.write() as connection:
-        edit = "UPDATE clocks SET due_at = started_at WHERE ticket_id = 'life-7'"
-        connection.execute(sa.text(edit))
-    found = audit_clocks(database, everything=True, budget_seconds=None).differences
-    if [(one.ticket_id, one.field) for one in found] != [("life-7", "due_at")]:
-        results.missed.append(f"{database.dialect}: a due instant edited by SQL was not found")
+def _usage(run: Run, dialect: str) -> None:
+    usage.usage_facts_cost(run.shelf.largest(dialect), run.results, run.calls, run.rounds)
+    usage.sealing(run.shelf.largest(dialect), run.results, 50 * run.calls, run.rounds)
 
 
-def creation(database: Database, results: Results, number: int, rounds: int) -> None:
-    """Measure `create_ticket`, one transaction each, against the same four inserts by hand."""
-    system, ours, raw = TicketSystem(database), [], []
-    due = "2999-01-01 00:00:00.000000"
-
-    def by_hand() -> int:
-        if database.dialect == "postgresql":
-            with bare(database) as connection:
-                for turn in range(number):
-                    floors.create(connection, "%s", f"Ticket {turn}", due)
-        else:
-            with closing(bare_sqlite(database)) as file:
-                for turn in range(number):
-                    floors.create(file, "?", f"Ticket {turn}", due)
-        return number
-
-    def by_us() -> int:
-        for turn in range(number):
-            system.create_ticket(Ticket(f"Ticket {turn}", "It is broken", "ada"))
-        return number
-
-    for _ in range(rounds):
-        ours.append(per_second(by_us))
-        raw.append(per_second(by_hand))
-    results.add(f"{database.dialect}: create_ticket", statistics.median(ours), "a second", statistics.median(raw))
+def _histories(run: Run, dialect: str) -> None:
+    histories.audits(run.shelf.empty(dialect, "lives"), run.results, run.lives, run.rounds)
+    histories.replays(run.shelf.empty(dialect, "lives"), run.results, run.rounds)
 
 
-def replays(database: Database, results: Results, rounds: int) -> None:
-    """Measure a simulation, tickets a second, against reading the same rows and doing nothing with them."""
-    targets = {target: TargetRule(dict.fromkeys(range(1, 5), 7200)) for target in TARGETS}
-    book, since, ours, raw = PolicyBook((Policy(targets=targets),)), datetime.now(UTC) - timedelta(days=90), [], []
+class Group(NamedTuple):
+    """Figures that are measured together."""
 
-    def by_hand() -> int:
-        if database.dialect == "postgresql":
-            with bare(database) as connection:
-                return floors.read_past(connection, "%s", since)
-        with closing(bare_sqlite(database)) as file:
-            return floors.read_past(file, "?", f"{since:%Y-%m-%d %H:%M:%S}")
-
-    for _ in range(rounds):
-        ours.append(per_second(lambda: simulate(database, book, since=since).tickets))
-        raw.append(per_second(by_hand))
-    name = f"{database.dialect}: tickets simulated, over reading them"
-    results.add(name, statistics.median(ours), "a second", statistics.median(raw))
+    about: str
+    #: With each database in turn; or, once, without any.
+    of_database: Callable[[Run, str], None] | None = None
+    alone: Callable[[Run], None] | None = None
 
 
-def main() -> int:
-    """Run the benchmarks; the exit code says whether every ratio is what it must be."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of stored tickets, ascending")
+#: In this order: reports count what nobody has added to yet, and breaches leave much behind.
+GROUPS = {
+    "deadlines": Group("a deadline on an office calendar, in microseconds", alone=lambda run: deadlines(run.results)),
+    "idle": Group("a scan that finds nothing, by the number of tickets stored", _idle),
+    "reports": Group("the weekly report over everything", _reports),
+    "tickets": Group("create_ticket, update_status, get_queue, generate_report", _tickets),
+    "breaches": Group("breaches handled a second", _breaches),
+    "workers": Group("two workers over one", _workers),
+    "snapshot": Group("breaches and idle ticks while somebody holds an old snapshot", _snapshot),
+    "usage": Group("what is billed: facts written and sealed", _usage),
+    "histories": Group("the audit and the simulation of a policy", _histories),
+    "letters": Group("letters of a report", alone=lambda run: letters.letters(run.results)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks; the exit code says whether every figure is what it must be."""
+    options = _options(arguments)
+    if options.list:
+        for name, group in GROUPS.items():
+            print(f"{name:<12} {group.about}")
+        return 0
+    wanted = options.only or list(GROUPS)
+    results, began = Results(), time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="tickets-bench-", dir=options.place) as folder,
+        shelf.opened(_reachable(folder), options.sizes) as stored,
+    ):
+        run = Run(
+            results, stored, options.database, options.due, options.trap, options.lives, options.calls, options.rounds,
+            options.full,
+        )  # fmt: skip
+        for name in GROUPS:
+            if name in wanted:
+                _measure(name, run)
+    about = {"sizes": options.sizes, "groups": wanted, "minutes": round((time.monotonic() - began) / 60, 1)}
+    _tell(results, options.folder, about)
+    return 1 if results.missed else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="up to ten million tickets on PostgreSQL: an hour, 20 GB")
+    parser.add_argument("--only", type=_names, help="these groups alone, separated by commas")
+    parser.add_argument("--list", action="store_true", help="name the groups")
+    parser.add_argument("--database", choices=DIALECTS, action="append", help="one database only")
+    parser.add_argument("--sizes", type=_sizes, help="numbers of stored tickets; default 10000,100000,1000000")
     parser.add_argument("--due", type=int, default=20_000, help="tickets that run out in each round")
+    parser.add_argument("--trap", type=int, help="the same with a snapshot held; default 20000, 100000 with --full")
     parser.add_argument("--rounds", type=int, default=5, help="how often each pair is measured; the median counts")
     parser.add_argument("--lives", type=int, default=20_000, help="tickets whose six events each are audited")
-    parser.add_argument("--only", choices=("postgresql", "sqlite"), help="one database only")
-    options = parser.parse_args()
-    sizes = [int(size) for size in options.sizes.split(",")]
-    results = Results()
-    deadlines(results)
-    with (
-        tempfile.TemporaryDirectory(prefix="tickets-bench-") as folder,
-        running_postgres(place=Path(tempfile.gettempdir())) as server,
-    ):
-        for dialect in ("postgresql", "sqlite"):
-            if options.only in (None, dialect):
-                with ExitStack() as stack:
-                    databases = {}
-                    for size in sizes:
-                        name = f"stored_{size}"
-                        url = create_database(server, name) if dialect == "postgresql" else f"{folder}/{name}.db"
-                        databases[size] = stack.enter_context(Database(url))
-                        print(f"  {dialect}: storing {size:,} tickets", file=sys.stderr)
-                        databases[size].upgrade()
-                        stock.fill(databases[size], 1, size, datetime.now(UTC))
-                        stock.settle_down(databases[size])
-                    idle_ticks(databases, results)
-                    if dialect == "postgresql":
-                        reports.weekly_reports(databases[max(sizes)], results, max(sizes), options.rounds)
-                    sweeps(databases[max(sizes)], results, options.due, options.rounds)
-                    creation(databases[max(sizes)], results, 1000, options.rounds)
-                    usage.usage_facts_cost(databases[max(sizes)], results, 1000, options.rounds)
-                    usage.sealing(databases[max(sizes)], results, 50_000, options.rounds)
-                    url = create_database(server, "lives") if dialect == "postgresql" else f"{folder}/lives.db"
-                    lives = stack.enter_context(Database(url))
-                    lives.upgrade()
-                    audits(lives, results, options.lives)
-                    replays(lives, results, options.rounds)
-    letters.letters(results)
-    results.write(TARGET)
-    Console().print(results.table())
-    print(f"written to {TARGET}")
+    parser.add_argument("--calls", type=int, default=1000, help="single calls in each round")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where files and pictures go")
+    parser.add_argument("--place", type=Path, help="a folder with room for the databases; default: the temporary one")
+    options = parser.parse_args(arguments)
+    options.database = options.database or list(DIALECTS)
+    options.sizes = options.sizes or [10_000, 100_000, 1_000_000, *[10_000_000] * options.full]
+    options.trap = options.trap or (100_000 if options.full else 20_000)
+    return options
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in GROUPS]:
+        raise argparse.ArgumentTypeError(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    return names
+
+
+def _sizes(text: str) -> list[int]:
+    return sorted(int(size) for size in text.split(","))
+
+
+def _reachable(folder: str) -> Path:
+    """Let the account of the PostgreSQL server through: it is not ours where we are root."""
+    Path(folder).chmod(0o755)
+    return Path(folder)
+
+
+def _measure(name: str, run: Run) -> None:
+    began, group = time.monotonic(), GROUPS[name]
+    print(f"{name}: {group.about}", file=sys.stderr)
+    if group.alone is not None:
+        group.alone(run)
+    for dialect in run.dialects:
+        if group.of_database is not None:
+            group.of_database(run, dialect)
+    print(f"{name}: {time.monotonic() - began:,.0f} s", file=sys.stderr)
+
+
+def _tell(results: Results, folder: Path, about: dict[str, object]) -> None:
+    target = folder / "bench.json"
+    results.write(target, **about)
+    width = shutil.get_terminal_size((100, 24)).columns
+    console = Console(width=max(width, _NARROW))
+    console.print(results.table())
+    if results.curves:
+        print(curves.show(results.curves, width))
+    print(", ".join(f"{name}" for name in [target, *curves.draw(results.curves, folder)]), "written")
     for miss in results.missed:
         print(f"missed  {miss}")
-    return 1 if results.missed else 0
 
 
 if __name__ == "__main__":

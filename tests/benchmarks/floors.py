@@ -1,10 +1,8 @@
-"""The floor: the same work as hand-written SQL through the bare driver, no project code."""
+"""The floor of breaches: the same work as hand-written SQL through the bare driver, no project code."""
 
-import json
 import sqlite3
 import uuid
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 
@@ -132,47 +130,8 @@ def drain_sqlite(connection: sqlite3.Connection, way: str) -> int:
             return total
 
 
-_COLUMNS = "id, title, description, requester, priority, status, sla_hours, created_at, updated_at, tags"
-_CLOCK = "ticket_id, target, cycle, state, started_at, target_seconds, due_at, next_check_at, paused_for"
-
-
-def create(connection: psycopg.Connection | sqlite3.Connection, mark: str, title: str, due_in: str) -> None:
-    """Store one ticket, its clock, its alarm and its event as four inserts in one transaction."""
-    ticket_id, now = str(uuid.uuid4()), datetime.now(UTC)
-    at = f"{now:%Y-%m-%d %H:%M:%S.%f}"
-    opened = json.dumps({"status": "open", "priority": 3, "sla_hours": 72})
-    connection.execute("BEGIN")
-    connection.execute(
-        f"INSERT INTO tickets ({_COLUMNS}) VALUES ({', '.join([mark] * 10)})",
-        (ticket_id, title, "It is broken", "ada", 3, "open", 72, at, at, "[]"),
-    )
-    connection.execute(
-        f"INSERT INTO clocks ({_CLOCK}) VALUES ({', '.join([mark] * 9)})",
-        (ticket_id, "resolution", 1, "running", at, 259200, due_in, due_in, 0),
-    )
-    connection.execute(
-        f"INSERT INTO alarms (ticket_id, target, cycle, step_id, repeat, at) VALUES ({', '.join([mark] * 6)})",
-        (ticket_id, "resolution", 1, 1, 0, due_in),
-    )
-    connection.execute(
-        f"INSERT INTO events (ticket_id, at, recorded_at, kind, actor, new) VALUES ({', '.join([mark] * 6)})",
-        (ticket_id, at, at, "created", "ada", opened),
-    )
-    connection.execute("COMMIT")
-
-
-_PAST = (
-    """SELECT id, created_at, requester, priority, customer, plan, "group", tags FROM tickets
-        WHERE created_at >= {0} ORDER BY created_at, id""",
-    """SELECT ticket_id, target, cycle, state, due_at, stopped_at, breached_at, waived_at FROM clocks
-        WHERE ticket_id IN (SELECT id FROM tickets WHERE created_at >= {0})""",
-    """SELECT ticket_id, id, at, kind, actor, old, new, key, detail FROM events
-        WHERE ticket_id IN (SELECT id FROM tickets WHERE created_at >= {0}) ORDER BY ticket_id, id""",
-)
-
-
-def read_past(connection: psycopg.Connection | sqlite3.Connection, mark: str, since: object) -> int:
-    """Read what a simulation reads, all at once, and do nothing with it; returns for how many tickets."""
-    execute: Any = connection.execute
-    tickets, *_ = [len(execute(query.format(mark), (since,)).fetchall()) for query in _PAST]
-    return tickets
+def drain_any(connection: psycopg.Connection | sqlite3.Connection, way: str) -> int:
+    """Handle all that is due, in whichever database."""
+    if isinstance(connection, sqlite3.Connection):
+        return drain_sqlite(connection, way)
+    return drain(connection, way)

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import psutil
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 #: One measurement, or several of which the median counts.
 Samples: TypeAlias = float | Sequence[float]
+#: Units where there is little room.
+_SHORT = {"a second": "/s"}
 #: What must hold: ("≥", 0.8) or ("≤", 1.5).
 Wanted: TypeAlias = tuple[str, float]
 
@@ -67,10 +70,17 @@ class Results:
         *,
         over: str = "raw SQL",
         wanted: Wanted | None = None,
+        in_pairs: bool = False,
     ) -> None:
-        """Keep a figure beside its floor; `wanted` is what the ratio must be."""
+        """Keep a figure beside its floor; `wanted` is what the ratio must be.
+
+        In pairs: sample by sample they were measured next to each other, and the ratio is the median of theirs.
+        """
         (ours, spread), (least, floor_spread) = _summed(value), _summed(floor)
-        self._keep(name, Figure(unit, ours, spread, least, floor_spread, over, ours / least, wanted))
+        ratio = ours / least
+        if in_pairs and isinstance(value, Sequence) and isinstance(floor, Sequence):
+            ratio = statistics.median(one / other for one, other in zip(value, floor, strict=True))
+        self._keep(name, Figure(unit, ours, spread, least, floor_spread, over, ratio, wanted))
 
     def bound(self, name: str, value: Samples, unit: str, *, wanted: Wanted | None = None) -> None:
         """Keep a figure that has no floor; `wanted` is what it must be itself."""
@@ -88,24 +98,30 @@ class Results:
             told = f"{told}  missed".strip()
             one = figure.value if figure.ratio is None else figure.ratio
             self.missed.append(f"{name}: {one:.2f}, wanted {figure.wanted[0]} {figure.wanted[1]}")
-        print(f"  {name:<58} {figure.value:>12,.3f} {figure.unit:<10} {told}", file=sys.stderr)
+        value = f"{_shown(figure.value)} {_SHORT.get(figure.unit, figure.unit)}"
+        print(f"  {name:<64} {value:>12}  {told}".rstrip(), file=sys.stderr)
 
     def table(self) -> Table:
-        """Return the figures as a table for people."""
-        table = Table("figure", "unit", title="Each beside its floor, in the same run")
+        """Return the figures as a table for people, by what stands before the colon in their names."""
+        table = Table(title="Each beside its floor, in the same run", box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("figure, and what it is compared with")
         for column in ("ours", "least to most", "floor", "ratio", "wanted"):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", no_wrap=True)
+        last = ""
         for name, one in self.figures.items():
-            style = "" if one.is_kept else "red"
+            subject, _, what = name.rpartition(": ")
+            if subject != last:
+                table.add_section()
+                table.add_row(f"[bold]{subject}[/bold]")
+                last = subject
             table.add_row(
-                name,
-                one.unit,
-                _shown(one.value),
+                what + (f" [dim]/ {one.over}[/dim]" if one.over else ""),
+                f"{_shown(one.value)} {_SHORT.get(one.unit, one.unit)}",
                 f"{_shown(one.spread[0])} to {_shown(one.spread[1])}",
-                "" if one.floor is None else f"{_shown(one.floor)} ({one.over})",
+                "" if one.floor is None else _shown(one.floor),
                 "" if one.ratio is None else f"{one.ratio:.2f}",
-                f"{one.wanted[0]} {one.wanted[1]}" if one.wanted else "",
-                style=style,
+                f"{one.wanted[0]} {one.wanted[1]:g}" if one.wanted else "",
+                style="" if one.is_kept else "red",
             )
         return table
 

@@ -1,5 +1,7 @@
 """Tickets by the million, written by the database itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -55,6 +57,24 @@ def fill(database: Database, first: int, last: int, start: datetime) -> None:
             SELECT 'stock-' || n, 'resolution', 1, 1, 0, {due} FROM {series} WHERE {active}""",
         first=first, last=last, start=start,
     )  # fmt: skip
+
+
+@contextmanager
+def without_indexes(database: Database) -> Iterator[None]:
+    """Make indexes after the rows, not along with them: a third less to wait for. Keys stay; what refers is right."""
+    if database.dialect != "postgresql":
+        yield
+        return
+    indexes = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN ('tickets', 'clocks', 'alarms')"
+    with database.read() as connection:
+        found = [(name, how) for name, how in connection.execute(sa.text(indexes)) if not name.endswith("_pk")]
+    with database.write() as connection:
+        for name, _ in found:
+            connection.execute(sa.text(f'DROP INDEX "{name}"'))
+    yield
+    with database.write() as connection:
+        for _, how in found:
+            connection.execute(sa.text(how))
 
 
 def live(database: Database, number: int, start: datetime) -> None:
@@ -144,11 +164,11 @@ def add_due(database: Database, name: str, number: int, start: datetime, *, rule
         )  # fmt: skip
 
 
-def settle_down(database: Database) -> None:
-    """Let the database take note of what it holds, as its own upkeep would."""
+def settle_down(database: Database, *tables: str) -> None:
+    """Let the database take note of what it holds, as its own upkeep would; in these tables, or in all."""
     if database.dialect == "postgresql":
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(sa.text("VACUUM ANALYZE"))
+            connection.execute(sa.text(f"VACUUM (ANALYZE) {', '.join(tables)}"))
             connection.execute(sa.text("CHECKPOINT"))
     else:
         with database.write() as connection:

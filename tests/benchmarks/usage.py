@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -33,10 +32,8 @@ def usage_facts_cost(database: Database, results: Results, number: int, rounds: 
             rate = _rate(partial(_open, system, number, customer), number)
             if turn:  # the first warms up
                 rates.setdefault(name, []).append(rate)
-    of = {name: statistics.median(values) for name, values in rates.items()}
-    results.add(
-        f"{database.dialect}: create_ticket with its usage fact, over without", of["with"], "a second", of["without"]
-    )
+    name = f"{database.dialect}: create_ticket with its usage fact"
+    results.add(name, rates["with"], "a second", rates["without"], over="without it", in_pairs=True)
 
 
 def sealing(database: Database, results: Results, number: int, rounds: int) -> None:
@@ -58,8 +55,8 @@ def sealing(database: Database, results: Results, number: int, rounds: int) -> N
                 ours.append(done / (time.perf_counter() - began))
             else:
                 raw.append(_rate(partial(_mark, database), number))
-    name = f"{database.dialect}: facts sealed, over marking them"
-    results.add(name, statistics.median(ours), "a second", statistics.median(raw))
+    name = f"{database.dialect}: facts sealed"
+    results.add(name, ours, "a second", raw, over="marking them", in_pairs=True)
 
 
 def _open(system: TicketSystem, number: int, customer: str | None) -> None:
