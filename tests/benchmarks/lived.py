@@ -84,8 +84,8 @@ _DUE = """
 WITH these AS (
     UPDATE clocks SET due_at = due, next_check_at = due
     FROM (SELECT ticket_id AS id, now() - row_number() OVER () * interval '1 millisecond' AS due FROM clocks
-        WHERE state = 'running' AND next_check_at > now() LIMIT CAST(:number AS int)) AS some
-    WHERE ticket_id = some.id AND target = 'resolution' RETURNING ticket_id, due
+        WHERE state = 'running' AND next_check_at > now() LIMIT CAST(:number AS int)) AS chosen
+    WHERE ticket_id = chosen.id AND target = 'resolution' RETURNING ticket_id, due
 )
 UPDATE alarms SET at = due FROM these WHERE alarms.ticket_id = these.ticket_id
 """
