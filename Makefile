@@ -56,6 +56,7 @@ lock: $(VENV)/installed  ## write deploy/locks anew; UPGRADE=1 takes the newest 
 	$(COMPILE) --constraint $(LOCKS)/dev.txt --extra worker --extra notify --extra billing --extra charts --extra trace --extra redbeat \
 		--output-file $(LOCKS)/image.txt
 	$(subst pyproject.toml,--group build,$(COMPILE)) --constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/build.txt
+	$(subst pyproject.toml,--group peers,$(COMPILE)) $(if $(UPGRADE),--upgrade) --constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/peers.txt
 
 format: $(VENV)/installed  ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix-only

@@ -150,6 +150,15 @@ def test_the_image_holds_what_each_process_needs() -> None:
     assert wanted - {"blackroad-ticket-system"} <= locked
 
 
+def test_the_neighbours_we_are_measured_against_are_no_part_of_us() -> None:
+    theirs = {re.split(r"[\[>=]", requirement)[0].lower() for requirement in PROJECT["dependency-groups"]["peers"]} - {
+        "psycopg"
+    }
+    for lock in (DEPLOY / "locks").glob("*.txt"):
+        locked = set(re.findall(r"(?m)^([\w-]+)==", lock.read_text()))
+        assert theirs <= locked if lock.name == "peers.txt" else not theirs & locked
+
+
 def test_every_link_of_the_runbook_leads_somewhere() -> None:
     text = (ROOT / RUNBOOK).read_text()
     headings = re.findall(r"(?m)^#+ (.+)$", text)
