@@ -19,9 +19,6 @@ from tests.planted.planting import plant
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-#: A test that hangs because of a bug has caught it.
-TEST_SECONDS = 20
-
 
 def run(folder: Path, server: str, tests: Iterable[str], bug: Bug | None = None) -> tuple[Counter[str], str]:
     """Run tests of the suite against a copy of the rooms; returns how many came to what, and what was said."""
@@ -33,7 +30,8 @@ def run(folder: Path, server: str, tests: Iterable[str], bug: Bug | None = None)
         "TICKETS_TEST_DATABASE_URL": server,
     }
     command = [sys.executable, "-m", "pytest", "-p", "tests.planted.witness", "-p", "no:cacheprovider", "-q"]
-    command += [f"--timeout={TEST_SECONDS}", f"--junit-xml={results}", f"--basetemp={folder / 'tmp'}", *tests]
+    # Locks and statements are PostgreSQL's own; what SQLite does instead would only take time.
+    command += ["-k", "not sqlite", f"--junit-xml={results}", f"--basetemp={folder / 'tmp'}", *tests]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     said = done.stdout[-4000:] + done.stderr[-2000:]
     assert done.returncode in {0, 1}, said
