@@ -1,6 +1,6 @@
 """A bug of each kind that loses or doubles something is caught by a test: planted in a copy of the rooms, it fails.
 
-Which test catches which bug stands in `bugs`; `python -m tests.planted --list` prints it.
+Which test catches which bug stands in `bugs`, and in README.md as a table.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 
 from tests.planted import witness
 from tests.planted.bugs import BUGS, ROOT, Bug
-from tests.planted.planting import plant
+from tests.planted.planting import plant, table
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -54,5 +54,6 @@ def test_a_planted_bug_is_caught(bug: Bug, tmp_path: Path, postgres_server: str)
     assert not outcomes["error"], said
 
 
-def test_every_bug_has_a_name_of_its_own() -> None:
+def test_every_bug_has_a_name_of_its_own_and_stands_in_the_table() -> None:
     assert len({bug.name for bug in BUGS}) == len(BUGS)
+    assert table() in (Path(__file__).parent / "README.md").read_text("utf-8")
