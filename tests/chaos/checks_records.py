@@ -7,9 +7,10 @@ with whoever is counted.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,8 +21,8 @@ from psycopg.rows import dict_row
 
 Row: TypeAlias = dict[str, Any]
 
-#: What falls due this shortly before the end need not have been done.
-GRACE = timedelta(seconds=5)
+#: What falls due this shortly before the end, while the fleet is being stopped, need not have been done.
+GRACE = timedelta(seconds=10)
 
 
 @dataclass
@@ -164,12 +165,20 @@ def _letters(lines: list[Row]) -> dict[str, list[Letter]]:
 
 
 def _lines(path: Path) -> list[Row]:
-    """A journal; whoever wrote it may have been killed in the middle of its last line, and never told anybody of it."""
+    """A journal, without what was torn: whoever was killed in the middle of a line never told anybody of it."""
     if not path.exists():
         return []
-    text = path.read_text("utf-8")
-    whole, _, _ = text.rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+    whole, _, _ = path.read_text("utf-8").rpartition("\n")
+    return [found for line in whole.split("\n") if (found := _line(line)) is not None]
+
+
+def _line(text: str) -> Row | None:
+    """One line; behind what was torn, whoever came next went on in the same line."""
+    for begin in re.finditer(r'\{"', text):
+        with suppress(json.JSONDecodeError):
+            found: Row = json.loads(text[begin.start() :])
+            return found
+    return None
 
 
 def _whole(path: Path) -> Row | None:

@@ -149,6 +149,28 @@ def test_a_call_of_which_nobody_knows_may_have_been_done_or_not(wreck: Wreck) ->
     assert counts(wreck.check())["tickets"] == (7, 7)
 
 
+def test_a_line_that_was_torn_is_passed_by_and_what_follows_it_is_read(wreck: Wreck) -> None:
+    path = wreck.folder / "letters.jsonl"
+    first, rest = path.read_text("utf-8").split("\n", 1)
+    path.write_text(first[:200] + first + "\n" + rest + first[:100], "utf-8")
+    assert wreck.wrong() == set()
+
+
+def test_what_falls_due_while_a_fleet_is_stopped_is_not_missed(wreck: Wreck) -> None:
+    """The end is the last sign of life, less a few seconds; what was caused after it may still be under way."""
+    wreck.does(
+        "INSERT INTO job_runs (job, slot, state, taken_by, taken_at, lease_until, attempts, finished_at)"
+        " SELECT 'scan', now(), 'done', 'x', now(), now(), 1, min(recorded_at) + interval '9 seconds' FROM events"
+        " WHERE kind = 'escalated'",
+        "UPDATE outbox SET state = 'pending'",
+        "UPDATE usage_deliveries SET state = 'sending'",
+    )
+    found = wreck.check()
+    assert found["passed"], checker.table(found)
+    assert found["subjects"]["notifications"]["waiting"] == 5
+    assert found["subjects"]["bills"]["waiting"] == 7
+
+
 # --- by the database --------------------------------------------------------------------------------------------------
 
 

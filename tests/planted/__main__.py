@@ -1,6 +1,6 @@
 """Plant a bug by hand: `python -m tests.planted BUG FOLDER` prints the PYTHONPATH of a copy that has it.
 
-`python -m tests.planted --list` prints the bugs. With a bug planted, a chaos run is to end with 1:
+`python -m tests.planted --list` prints the bugs. A chaos run with a bug planted:
 
     PYTHONPATH="$(python -m tests.planted 'doubt is repeated' /tmp/planted)" make chaos
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.planted.bugs import BUGS
-from tests.planted.planting import named, plant
+from tests.planted.planting import named, plant, table
 
 
 def main() -> int:
@@ -21,8 +21,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the bugs, and the tests that catch them")
     given = parser.parse_args()
     if given.list:
-        for bug in BUGS:
-            print(f"{bug.name}: {bug.what}", *(f"    {test}" for test in bug.caught_by), sep="\n")
+        print(table())
         return 0
     if given.bug is None or given.folder is None:
         parser.error("name a bug and a folder; --list names the bugs")

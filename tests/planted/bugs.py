@@ -113,10 +113,7 @@ BUGS = (
                 'op.create_index("events_once", "events", ["key"], unique=False',
             ),
         ),
-        (
-            "tests/engine/test_events.py::test_what_may_happen_once_only_is_refused_the_second_time",
-            "tests/engine/test_schema.py",
-        ),
+        ("tests/engine/test_events.py::test_what_may_happen_once_only_is_refused_the_second_time",),
     ),
     Bug(
         "notice after the commit",
@@ -131,7 +128,7 @@ BUGS = (
                 _BATCH + _TELL_LATER,
             ),
         ),
-        ("tests/engine/test_atomic.py::test_a_failure_at_any_statement_leaves_nothing_half_written",),
+        ("tests/engine/test_atomic.py::test_a_failure_at_any_statement_leaves_nothing_half_written[postgresql-scan]",),
     ),
     Bug(
         "notice before its intent",

@@ -12,6 +12,15 @@ def named(name: str) -> Bug:
     return next(bug for bug in BUGS if bug.name == name)
 
 
+def table() -> str:
+    """The bugs and what catches each, as README.md shows them."""
+    lines = ["| Bug | What it does | Caught by |", "|---|---|---|"]
+    for bug in BUGS:
+        tests = "<br>".join(f"`{test.removeprefix('tests/')}`" for test in bug.caught_by)
+        lines.append(f"| {bug.name} | {bug.what} | {tests} |")
+    return "\n".join(lines)
+
+
 def plant(folder: Path, bug: Bug | None = None) -> str:
     """Copy the rooms into a folder, with a bug or as they are; returns the PYTHONPATH under which the copy is meant."""
     for room in ROOMS:
