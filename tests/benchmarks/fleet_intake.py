@@ -18,7 +18,6 @@ from redis import Redis
 from tests.benchmarks import bare_intake, enqueue
 from tests.benchmarks.results import Results
 from tests.support.fleet import Fleet, count, wait_until
-from tests.support.postgres import create_database, drop_database
 from tests.support.processes import running
 from tests.support.valkey import running_valkey
 from ticket_system.storage.database import Database
@@ -29,24 +28,28 @@ _PATIENCE_SECONDS = 300.0
 _TITLE, _DESCRIPTION, _REQUESTER = "The printer is broken", "Since Monday. " * 10, "ada@example.org"
 
 
-def intake(results: Results, *, server_url: str, wishes: int, rounds: int) -> None:
-    """Measure wishes granted a second: ours and the floor in turns, on empty tables; a task that does nothing besides."""
+def intake(results: Results, database: Database, *, wishes: int, rounds: int) -> None:
+    """Measure wishes granted a second: ours and the floor in turns, and a task that does nothing, to know the ceiling."""
     rates: dict[str, list[float]] = {"ours": [], "by hand": [], "nothing": []}
-    with _database(server_url) as database, running_valkey() as broker, tempfile.TemporaryDirectory() as folder:
-        with _our_worker(Path(folder), database, broker) as ours, _bare_worker(Path(folder), database, broker) as bare:
-            ways: dict[str, tuple[Popen[bytes], str, Callable[[int], None]]] = {
-                "ours": (ours, names.KEY_PREFIX + names.INTAKE, lambda number: _wish(broker, number)),
-                "by hand": (bare, _BARE, lambda number: _send(broker, bare_intake.OPEN, number)),
-                "nothing": (bare, _BARE, lambda number: _send(broker, bare_intake.NOTHING, number)),
-            }
-            for turn in range(rounds + 1):
-                for name in ways if turn % 2 else reversed(ways):
-                    number, before = wishes if turn else wishes // 10, count(database, _TICKETS)
-                    rate = _drained(broker, *ways[name], number)
-                    if count(database, _TICKETS) - before != (0 if name == "nothing" else number):
-                        results.missed.append(f"fleet: of {number} wishes ({name}) not each became a ticket")
-                    if turn:  # the first warms up
-                        rates[name].append(rate)
+    with (
+        running_valkey() as broker,
+        tempfile.TemporaryDirectory(prefix="tickets-intake-") as folder,
+        _our_worker(Path(folder), database, broker) as ours,
+        _bare_worker(Path(folder), database, broker) as bare,
+    ):
+        ways: dict[str, tuple[Popen[bytes], str, Callable[[int], None]]] = {
+            "ours": (ours, names.KEY_PREFIX + names.INTAKE, lambda number: _wish(broker, number)),
+            "by hand": (bare, _BARE, lambda number: _send(broker, bare_intake.OPEN, number)),
+            "nothing": (bare, _BARE, lambda number: _send(broker, bare_intake.NOTHING, number)),
+        }
+        for turn in range(rounds + 1):
+            for name in ways if turn % 2 else reversed(ways):
+                number, before = wishes if turn else wishes // 10, count(database, _TICKETS)
+                rate = _drained(broker, *ways[name], number)
+                if count(database, _TICKETS) - before != (0 if name == "nothing" else number):
+                    results.missed.append(f"fleet: of {number} wishes ({name}) not each became a ticket")
+                if turn:  # the first warms up
+                    rates[name].append(rate)
     over = "bare Celery, same rows"
     results.add("fleet: wishes granted", rates["ours"], "a second", rates["by hand"], over=over, wanted=("≥", 0.3))
     results.add("fleet: wishes granted, over doing nothing", rates["ours"], "a second", rates["nothing"], over="no-ops")
@@ -63,17 +66,6 @@ def enqueueing(results: Results, *, messages: int, rounds: int) -> None:
 
 _BARE = f"bare:{bare_intake.QUEUE}"
 _TICKETS = "SELECT count(*) FROM tickets"
-
-
-@contextmanager
-def _database(server_url: str) -> Iterator[Database]:
-    name = f"intake_{uuid.uuid4().hex[:8]}"
-    try:
-        with Database(create_database(server_url, name)) as database:
-            database.upgrade()
-            yield database
-    finally:
-        drop_database(server_url, name)
 
 
 @contextmanager
@@ -104,7 +96,6 @@ def _wish(broker: str, number: int) -> None:
 
 
 def _send(broker: str, task: str, number: int) -> None:
-    bare_intake.app.conf.broker_url = broker
     with (
         bare_intake.app.connection_for_write(broker) as connection,
         bare_intake.app.amqp.Producer(connection) as sender,
