@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from tests.benchmarks import stock
-from tests.benchmarks.fleet_detection import burst, detection
+from tests.benchmarks.fleet_detection import detection
 from tests.benchmarks.fleet_intake import enqueueing, intake
 from tests.benchmarks.fleet_memory import HOUR, memory
 from tests.benchmarks.results import Results
@@ -53,11 +53,11 @@ TINY = Load(per_second=30, seconds=3, crowd=200, wishes=20, messages=20, rounds=
 
 def fleet(results: Results, databases: Mapping[int, Database], *, load: Load = QUICK) -> None:
     """Measure a fleet beside PostgreSQL databases, each with so many tickets stored; intake and memory on new ones."""
+    largest = max(databases)
     for stored, database in sorted(databases.items()):
         print(f"  a fleet beside {stored:,} tickets", file=sys.stderr)
-        detection(results, database, stored=stored, per_second=load.per_second, seconds=load.seconds)
-    largest = max(databases)
-    burst(results, databases[largest], stored=largest, number=load.crowd)
+        crowd = load.crowd if stored == largest else None
+        detection(results, database, stored=stored, per_second=load.per_second, seconds=load.seconds, crowd=crowd)
     with _new(databases[largest].url, "intake") as database:
         intake(results, database, wishes=load.wishes, rounds=load.rounds)
     enqueueing(results, messages=load.messages, rounds=2 * load.rounds)

@@ -73,7 +73,7 @@ def _our_worker(folder: Path, database: Database, broker: str) -> Iterator[Popen
     url = database.url.render_as_string(hide_password=False)
     with Fleet(folder, TICKETS_DATABASE_URL=url, TICKETS_REDIS_URL=broker) as fleet:
         worker = fleet.start("worker", "--queues", names.INTAKE, "--concurrency", str(CONCURRENCY))
-        fleet.wait_ready()
+        fleet.wait_ready(seconds=_PATIENCE_SECONDS)
         yield worker
 
 
@@ -85,7 +85,7 @@ def _bare_worker(folder: Path, database: Database, broker: str) -> Iterator[Pope
     command, log = [sys.executable, *words.split()], folder / "bare.log"
     root = Path(__file__).parents[2]
     with log.open("wb") as output, running(command, cwd=root, env=environ, log=output) as worker:
-        wait_until(lambda: b"ready." in log.read_bytes(), "the bare worker did not become ready")
+        wait_until(lambda: b"ready." in log.read_bytes(), "the bare worker did not start", seconds=_PATIENCE_SECONDS)
         yield worker
 
 
