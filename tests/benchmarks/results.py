@@ -67,10 +67,17 @@ class Results:
         *,
         over: str = "raw SQL",
         wanted: Wanted | None = None,
+        in_pairs: bool = False,
     ) -> None:
-        """Keep a figure beside its floor; `wanted` is what the ratio must be."""
+        """Keep a figure beside its floor; `wanted` is what the ratio must be.
+
+        In pairs: sample by sample they were measured next to each other, and the ratio is the median of theirs.
+        """
         (ours, spread), (least, floor_spread) = _summed(value), _summed(floor)
-        self._keep(name, Figure(unit, ours, spread, least, floor_spread, over, ours / least, wanted))
+        ratio = ours / least
+        if in_pairs and isinstance(value, Sequence) and isinstance(floor, Sequence):
+            ratio = statistics.median(one / other for one, other in zip(value, floor, strict=True))
+        self._keep(name, Figure(unit, ours, spread, least, floor_spread, over, ratio, wanted))
 
     def bound(self, name: str, value: Samples, unit: str, *, wanted: Wanted | None = None) -> None:
         """Keep a figure that has no floor; `wanted` is what it must be itself."""
