@@ -14,7 +14,7 @@ import psutil
 
 from tests.benchmarks.fleet_detection import fall_due, whole_fleet
 from tests.benchmarks.results import Results
-from tests.support.fleet import count
+from tests.support.fleet import count, wait_until
 from tests.support.valkey import running_valkey
 from ticket_system.storage.database import Database
 from ticket_tasks import TicketClient, names, registry
@@ -80,11 +80,7 @@ def memory(results: Results, database: Database, *, ticks: int = HOUR) -> None:
             done = _scans(database) - began
             for kind in kinds.values():
                 kind.look(done / ticks)
-        handled = count(
-            database, f"SELECT count(*) FROM clocks WHERE ticket_id LIKE '{_NAME}-%' AND state = 'breached'"
-        )
-        if handled < given * 0.9:
-            results.missed.append(f"fleet: of {given} breaches of the hour only {handled} were found")
+        wait_until(lambda: _found(database) == given, "breaches of the hour were not found", seconds=_PATIENCE_SECONDS)
     about = f"after {ticks / HOUR:.2g} h of load"
     for name, kind in kinds.items():
         early, late = kind.between(0.25, 0.5), kind.between(0.75, 1.25)
@@ -116,6 +112,10 @@ def _every(name: str) -> float:
 def _scans(database: Database) -> int:
     query = f"SELECT count(*) FROM job_runs WHERE state = 'done' AND job = '{names.SCAN_BREACHES}'"
     return count(database, query)
+
+
+def _found(database: Database) -> int:
+    return count(database, f"SELECT count(*) FROM clocks WHERE ticket_id LIKE '{_NAME}-%' AND state = 'breached'")
 
 
 def _own_memory(process: psutil.Process) -> int:
