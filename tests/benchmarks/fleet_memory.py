@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import psutil
 
 from tests.benchmarks.fleet_detection import fall_due, whole_fleet
 from tests.benchmarks.results import Results
-from tests.support.fleet import count
+from tests.support.fleet import count, wait_until
 from tests.support.valkey import running_valkey
 from ticket_system.storage.database import Database
 from ticket_tasks import TicketClient, names, registry
@@ -21,6 +23,8 @@ from ticket_tasks import TicketClient, names, registry
 HOUR = 3600
 _SCAN_SECONDS = 0.02
 _PATIENCE_SECONDS = 1200.0
+#: Seldom enough that the looking is no part of the load.
+_LOOK_SECONDS = 0.5
 #: So many ticks, and so many tickets that fall due, one wish and so on.
 _CHUNK = 50
 _SETTABLE = {names.SCAN_BREACHES, names.DELIVER_OUTBOX, names.REPORT_USAGE}
@@ -38,8 +42,9 @@ class Kind:
         self.samples.append((gone, sum(_own_memory(one) for one in self.members()) / 2**20))
 
     def between(self, first: float, last: float) -> list[float]:
-        """Return what was found in a part of the hour."""
-        return [held for gone, held in self.samples if first <= gone < last]
+        """Return what was found in a part of the hour; where it passed between two looks, what was found nearest."""
+        found = [held for gone, held in self.samples if first <= gone < last]
+        return found or [min(self.samples, key=lambda one: abs(one[0] - (first + last) / 2))[1]]
 
 
 def memory(results: Results, database: Database, *, ticks: int = HOUR) -> None:
@@ -71,18 +76,14 @@ def memory(results: Results, database: Database, *, ticks: int = HOUR) -> None:
             while given < min(done + 2 * _CHUNK, ticks):
                 _give_work(database, client, given)
                 given += _CHUNK
-            time.sleep(0.25)
+            time.sleep(min(_LOOK_SECONDS, ticks * _SCAN_SECONDS / 40))
             done = _scans(database) - began
             for kind in kinds.values():
                 kind.look(done / ticks)
-        handled = count(
-            database, f"SELECT count(*) FROM clocks WHERE ticket_id LIKE '{_NAME}-%' AND state = 'breached'"
-        )
-        if handled < given * 0.9:
-            results.missed.append(f"fleet: of {given} breaches of the hour only {handled} were found")
+        wait_until(lambda: _found(database) == given, "breaches of the hour were not found", seconds=_PATIENCE_SECONDS)
     about = f"after {ticks / HOUR:.2g} h of load"
     for name, kind in kinds.items():
-        early, late = kind.between(0.25, 0.5), kind.between(0.75, 1.01)
+        early, late = kind.between(0.25, 0.5), kind.between(0.75, 1.25)
         over = "its second quarter"
         results.add(f"fleet: memory of {name} {about}", late, "MB", early, over=over, wanted=("≤", 1.05))
 
@@ -113,9 +114,15 @@ def _scans(database: Database) -> int:
     return count(database, query)
 
 
+def _found(database: Database) -> int:
+    return count(database, f"SELECT count(*) FROM clocks WHERE ticket_id LIKE '{_NAME}-%' AND state = 'breached'")
+
+
 def _own_memory(process: psutil.Process) -> int:
-    """Return what would be free again without it: pages shared with others do not count."""
+    """Return what it wrote itself. Programs mapped from files are shared with whoever else runs them, now more, now less."""
     try:
-        return int(process.memory_full_info().uss)
-    except psutil.NoSuchProcess:
+        status = Path(f"/proc/{process.pid}/status").read_text("ascii", errors="replace")
+    except OSError:
         return 0
+    found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0

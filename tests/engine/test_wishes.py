@@ -1,10 +1,12 @@
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
 from ticket_system import Ticket, TicketSystem, wishes
 from ticket_system.changes import Changes
 from ticket_system.errors import InvalidTicket, TicketNotFound
+from ticket_system.storage.database import Database
 from ticket_system.wishes import Granted
 
 
@@ -46,6 +48,24 @@ def test_what_fails_leaves_no_key_and_no_trace(system: TicketSystem) -> None:
     assert wishes.granted(system, "k") is None
     assert system.get_queue() == []
     assert wishes.grant(system, "k", "open", "t-1", lambda changes: changes.create(opening("t-1"))).is_new
+
+
+def test_a_wish_is_taken_at_the_moment_that_the_databases_clock_says(system: TicketSystem) -> None:
+    before = system.database.now()
+    wishes.grant(system, "k", "open", "t-1", lambda _: True)
+    taken = wishes.granted(system, "k")
+    assert taken is not None
+    assert before <= taken.taken_at <= system.database.now()
+
+
+def test_a_wish_is_taken_by_another_clock_where_one_is_given(database_url: str) -> None:
+    now = datetime(2031, 5, 1, 12, 30, tzinfo=UTC)
+    with TicketSystem(Database(database_url, clock=lambda: now)) as system:
+        system.database.upgrade()
+        wishes.grant(system, "k", "open", "t-1", lambda _: True)
+        taken = wishes.granted(system, "k")
+    assert taken is not None
+    assert taken.taken_at == now
 
 
 @pytest.mark.parametrize("key", ("", "  ", "two\nlines", "x" * 201))

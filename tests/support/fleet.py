@@ -65,9 +65,9 @@ class Fleet:
         """Everything that was said so far."""
         return self._log.read_text("utf-8", errors="replace") if self._log.exists() else ""
 
-    def wait_ready(self, workers: int = 1) -> None:
+    def wait_ready(self, workers: int = 1, *, seconds: float = 60) -> None:
         """Return when that many workers take messages."""
-        wait_until(lambda: self.said.count("ready.") >= workers, "the workers did not become ready")
+        wait_until(lambda: self.said.count("ready.") >= workers, "the workers did not become ready", seconds=seconds)
 
     @property
     def diary(self) -> Counter[str]:

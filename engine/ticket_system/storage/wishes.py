@@ -43,7 +43,7 @@ def get(connection: sa.Connection, key: str) -> Wish | None:
 
 
 def _taking(insert: Any, taken_at: sa.ColumnElement[datetime]) -> Any:
-    named = {name: sa.bindparam(name) for name in ("key", "kind", "ticket_id", "outcome")}
+    named: dict[str, Any] = {name: sa.bindparam(name) for name in ("key", "kind", "ticket_id", "outcome")}
     new = insert(wishes).values(**named, taken_at=taken_at)
     return new.on_conflict_do_nothing(index_elements=[wishes.c.key]).returning(wishes.c.key)
 
