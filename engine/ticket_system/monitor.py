@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from ticket_system.changes import Changes
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy
-from ticket_system.storage import alarms, sweeps
-from ticket_system.storage.database import Database
+from ticket_system.storage import alarms, horizon, sweeps
+from ticket_system.storage.database import Database, moment
+from ticket_system.storage.horizon import START
 
 #: The bounds, in seconds, of the classes in `Sweep.latencies`; the last class has none.
 LATENCIES = sweeps.LATENCIES
@@ -50,14 +52,14 @@ def scan_breaches(
     still. Without `now` the database's clock decides. `policy` is the one built in, as the program calls it.
     """
     ends = time.monotonic() + budget_seconds
-    since, found, breaches, raised, batches, slowest = sweeps.START, 0, 0, 0, 0, 0.0
+    found, breaches, raised, batches, slowest = 0, 0, 0, 0, 0.0
     latencies, latency = [0] * (len(LATENCIES) + 1), 0.0
     # An idle scan neither plans a batch nor shuts SQLite's one door to writers.
-    with database.glance() as connection:
-        drained = not sweeps.anything(connection, now)
+    look = _look(database, now)
+    since, drained = look.since, not look.is_any
     while not drained:
         with database.statement() as connection:
-            # The lower bound is this run's own. Kept across runs it would pass by what was locked, or arrived late.
+            # The lower bound is this run's own: what was locked, or arrives late, is for a later one.
             batch = sweeps.sweep(connection, now, since, batch_size)
         if batch.to_finish:
             finish(database, now=now, policy=policy)
@@ -69,7 +71,34 @@ def scan_breaches(
         drained = batch.found < batch_size
         if time.monotonic() >= ends:
             break
+    if drained and look.dear_at is not None:
+        database.horizon.keep(look.since, look.dear_at, look.seconds)
     return Sweep(found, breaches, raised, batches, drained, slowest, tuple(latencies), latency)
+
+
+class _Look(NamedTuple):
+    """Whether anything is due; from where on that was looked for, and how long it took."""
+
+    is_any: bool
+    since: datetime
+    seconds: float
+    #: The database's time, where it was dear because of dead entries.
+    dear_at: datetime | None = None
+
+
+def _look(database: Database, now: datetime | None) -> _Look:
+    # A moment that is given may lie before what was seen.
+    since = database.horizon.start if now is None else START
+    with database.glance() as connection:
+        began = time.monotonic()
+        is_any = sweeps.anything(connection, now, since)
+        seconds = time.monotonic() - began
+        if now is not None or database.dialect == "sqlite" or seconds < horizon.DEAR_SECONDS:
+            return _Look(is_any, since, seconds)
+        if sweeps.pages(connection, since) < horizon.MANY_PAGES:
+            return _Look(is_any, since, seconds)
+        at = moment(connection)
+        return _Look(is_any, since, seconds, at - timedelta(seconds=time.monotonic() - began))
 
 
 def finish(database: Database, *, now: datetime | None = None, policy: Policy = DEFAULT_POLICY) -> int:

@@ -23,7 +23,6 @@ from tests.benchmarks import (
     idle,
     letters,
     reports,
-    shelf,
     snapshot,
     tickets,
     usage,
@@ -57,7 +56,7 @@ class Run:
 
 
 def _idle(run: Run, dialect: str) -> None:
-    idle.idle_ticks(run.shelf.stored(dialect), run.results)
+    idle.idle_ticks(run.shelf.stored(dialect), run.results, run.rounds)
 
 
 def _breaches(run: Run, dialect: str) -> None:
@@ -130,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results, began = Results(), time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="tickets-bench-", dir=options.place) as folder,
-        shelf.opened(_reachable(folder), options.sizes) as stored,
+        Shelf(_reachable(folder), options.sizes) as stored,
     ):
         run = Run(
             results, stored, options.database, options.due, options.trap, options.lives, options.calls, options.rounds,

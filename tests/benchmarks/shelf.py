@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 from rich.progress import track
@@ -18,6 +20,7 @@ from ticket_system.storage.database import Database
 
 #: Tickets in one piece; between two of them the bar moves on.
 _PIECE = 250_000
+_TOLD = 1_000_000
 #: What a database server of this size would be given. Both sides of every figure have the same.
 SETTINGS = {
     "shared_buffers": "2GB",
@@ -33,10 +36,15 @@ _SQLITE_MOST = 1_000_000
 class Shelf:
     """Databases by dialect and by what they hold."""
 
-    def __init__(self, server: str, folder: Path, sizes: Sequence[int]) -> None:
-        self.server, self._folder, self._sizes = server, folder, sorted(sizes)
+    def __init__(self, folder: Path, sizes: Sequence[int]) -> None:
+        self._folder, self._sizes = folder, sorted(sizes)
         self._stack = ExitStack()
         self._known: dict[tuple[str, str], Database] = {}
+
+    @cached_property
+    def server(self) -> str:
+        """The URL of a PostgreSQL server of our own, started when it is needed."""
+        return self._stack.enter_context(mortal_postgres(self._folder, **SETTINGS)).url
 
     def sizes(self, dialect: str) -> list[int]:
         """Return the numbers of tickets to measure with, ascending."""
@@ -68,23 +76,19 @@ class Shelf:
             for first in track(
                 range(1, size + 1, _PIECE), "  storing", console=Console(stderr=True), disable=size <= _PIECE
             ):
-                stock.fill(database, first, min(first + _PIECE - 1, size), start)
+                stock.fill(database, first, last := min(first + _PIECE - 1, size), start)
+                # Where nobody watches a bar, a log tells.
+                if not sys.stderr.isatty() and last % _TOLD == 0:
+                    print(f"  {dialect}: {last:,} after {time.monotonic() - began:,.0f} s", file=sys.stderr)
             print(f"  {dialect}: making its indexes", file=sys.stderr)
         stock.settle_down(database)
         print(f"  {dialect}: {size:,} tickets stored in {time.monotonic() - began:,.0f} s", file=sys.stderr)
         return database
 
-    def close(self) -> None:
-        """Let go of all of them."""
+    def __enter__(self) -> Self:
+        """Be a context manager."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of all of them, and of the server."""
         self._stack.close()
-
-
-@contextmanager
-def opened(folder: Path, sizes: Sequence[int]) -> Iterator[Shelf]:
-    """Hand out a shelf with a PostgreSQL server of its own in `folder`; both are gone in the end."""
-    with mortal_postgres(folder, **SETTINGS) as server:
-        shelf = Shelf(server.url, folder, sizes)
-        try:
-            yield shelf
-        finally:
-            shelf.close()

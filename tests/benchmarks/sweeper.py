@@ -13,6 +13,7 @@ from typing import NamedTuple
 from tests.benchmarks import breaches, floors
 from ticket_system.storage import sweeps
 from ticket_system.storage.database import Database
+from ticket_system.storage.horizon import START
 
 
 class Race(NamedTuple):
@@ -65,7 +66,7 @@ def main() -> None:
         work()
         if who == "ours":
             with database.statement() as connection:
-                sweeps.sweep(connection, None, sweeps.START, floors.BATCH)
+                sweeps.sweep(connection, None, START, floors.BATCH)
         print("ready", flush=True)
         sys.stdin.readline()
         began = time.monotonic()

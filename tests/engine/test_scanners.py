@@ -26,6 +26,7 @@ from ticket_system.sla.clocks import RESOLUTION
 from ticket_system.sla.policies import Level, Policy, TargetRule, Warn
 from ticket_system.storage import sweeps, tables
 from ticket_system.storage.database import Database
+from ticket_system.storage.horizon import START
 
 on_disk = pytest.mark.parametrize("database_url", ("sqlite-file", "postgresql"), indirect=True)
 on_postgresql = pytest.mark.parametrize("database_url", ("postgresql",), indirect=True)
@@ -118,12 +119,13 @@ SCANNER = """
 import sys, time
 from ticket_system.storage import sweeps
 from ticket_system.storage.database import Database
+from ticket_system.storage.horizon import START
 with Database(sys.argv[1]) as database:
     for _ in range(3):
         with database.statement() as connection:
-            print(sweeps.sweep(connection, None, sweeps.START, 10).found, flush=True)
+            print(sweeps.sweep(connection, None, START, 10).found, flush=True)
     with database.write() as connection:
-        print(sweeps.sweep(connection, None, sweeps.START, 10).found, flush=True)
+        print(sweeps.sweep(connection, None, START, 10).found, flush=True)
         time.sleep(60)
 """
 
@@ -334,7 +336,7 @@ def test_a_scanner_that_is_killed_between_raising_and_acting_leaves_the_rest_to_
     created_at = datetime.now(UTC) - timedelta(hours=5)
     system.create_tickets([a_ticket(id=f"{index}", priority=3, created_at=created_at) for index in range(20)])
     with system.database.statement() as connection:
-        assert sweeps.sweep(connection, None, sweeps.START, 1000).to_finish
+        assert sweeps.sweep(connection, None, START, 1000).to_finish
     assert {ticket.assignee for ticket in system.get_queue()} == {None}, "here the scanner died"
     monitor.scan_breaches(system.database)
     monitor.scan_breaches(system.database)

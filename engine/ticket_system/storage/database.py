@@ -18,6 +18,7 @@ from sqlalchemy.pool import StaticPool
 
 from ticket_system.errors import DamagedFile, StorageUnavailable
 from ticket_system.storage import schema
+from ticket_system.storage.horizon import Horizon
 from ticket_system.storage.tables import Instant
 from ticket_system.tickets import utc_now
 
@@ -68,6 +69,8 @@ class Database:
     ) -> None:
         self.url = url_of(path_or_url)
         self.dialect = self.url.get_backend_name()
+        #: From where on scans of this program look for what is due.
+        self.horizon = Horizon()
         self.in_memory = self.dialect == "sqlite" and self.url.database in {None, "", ":memory:"}
         # One writer at a time: SQLite's own queue between threads is a sleep and retry.
         self._turn: AbstractContextManager[Any] = threading.RLock() if self.dialect == "sqlite" else nullcontext()

@@ -22,13 +22,14 @@ from ticket_system.storage.tables import Instant, alarms, clocks, named, step_no
 #: How breaches are sorted by the seconds from their deadline to their record; beyond the last is a class of its own.
 LATENCIES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 KEY = ("ticket_id", "target", "cycle")
-now_given = sa.bindparam("now", type_=Instant)
+now_given, since_given = sa.bindparam("now", type_=Instant), sa.bindparam("since", type_=Instant)
 left = sa.exists().where(alarms.c.raised_at.is_not(None))
 
 
 def anything(now: sa.ColumnElement[datetime]) -> sa.Select[Any]:
-    """Ask whether there is anything to do."""
-    return sa.select(sa.literal_column("1")).where(sa.or_(sa.exists().where(clocks.c.next_check_at < now), left))
+    """Ask whether there is anything to do, from where on whoever asks looks."""
+    due = sa.exists().where(clocks.c.next_check_at < now, clocks.c.next_check_at >= since_given)
+    return sa.select(sa.literal_column("1")).where(sa.or_(due, left))
 
 
 def claim(now: sa.ColumnElement[datetime], limit: int | None, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
@@ -49,8 +50,7 @@ def claim(now: sa.ColumnElement[datetime], limit: int | None, *more: sa.ColumnEl
     if limit is None:
         return claim.where(clocks.c.ticket_id == sa.bindparam("this_ticket"))
     # Spelt out: a planner that does not know the limit plans every execution anew, which costs more than the look.
-    from_here = clocks.c.next_check_at >= sa.bindparam("since", type_=Instant)
-    return claim.where(from_here).limit(sa.literal_column(str(limit), sa.Integer))
+    return claim.where(clocks.c.next_check_at >= since_given).limit(sa.literal_column(str(limit), sa.Integer))
 
 
 def pending_alarms(due: Any, now: sa.ColumnElement[datetime]) -> list[sa.ColumnElement[bool]]:
