@@ -19,6 +19,7 @@ from rich.console import Console
 from tests.benchmarks import (
     breaches,
     curves,
+    fleet_figures,
     histories,
     idle,
     letters,
@@ -29,6 +30,7 @@ from tests.benchmarks import (
     workers,
 )
 from tests.benchmarks.deadlines import deadlines
+from tests.benchmarks.peers.helpdesk import helpdesk
 from tests.benchmarks.results import Results
 from tests.benchmarks.shelf import Shelf
 
@@ -94,6 +96,18 @@ def _histories(run: Run, dialect: str) -> None:
     histories.replays(run.shelf.empty(dialect, "lives"), run.results, run.rounds)
 
 
+def _fleet(run: Run) -> None:
+    if "postgresql" in run.dialects:
+        load = fleet_figures.FULL if run.full else fleet_figures.QUICK
+        fleet_figures.fleet(run.results, run.shelf.stored("postgresql"), load=load)
+
+
+def _peers(run: Run) -> None:
+    if "postgresql" in run.dialects:
+        stored, due = (100_000, 1000) if run.full else (10_000, 300)
+        helpdesk(run.results, run.shelf.server, stored=stored, due=due)
+
+
 class Group(NamedTuple):
     """Figures that are measured together."""
 
@@ -103,17 +117,19 @@ class Group(NamedTuple):
     alone: Callable[[Run], None] | None = None
 
 
-#: In this order: reports count what nobody has added to yet, and breaches leave much behind.
+#: In this order: reports count what nobody has added to yet, and breaches leave much behind that a fleet would tell.
 GROUPS = {
     "deadlines": Group("a deadline on an office calendar, in microseconds", alone=lambda run: deadlines(run.results)),
     "idle": Group("a scan that finds nothing, by the number of tickets stored", _idle),
     "reports": Group("the weekly report over everything", _reports),
     "tickets": Group("create_ticket, update_status, get_queue, generate_report", _tickets),
+    "fleet": Group("beats and workers: from deadline to detection, wishes, messages, memory", alone=_fleet),
     "breaches": Group("breaches handled a second", _breaches),
     "workers": Group("two workers over one", _workers),
     "snapshot": Group("breaches and idle ticks while somebody holds an old snapshot", _snapshot),
     "usage": Group("what is billed: facts written and sealed", _usage),
     "histories": Group("the audit and the simulation of a policy", _histories),
+    "peers": Group("what django-helpdesk takes for a ticket that it escalates", alone=_peers),
     "letters": Group("letters of a report", alone=lambda run: letters.letters(run.results)),
 }
 
