@@ -23,13 +23,14 @@ def python_of_peers() -> Path:
         return python
     FOLDER.mkdir(parents=True, exist_ok=True)
     made_from.unlink(missing_ok=True)
-    print(f"  making {venv.relative_to(ROOT)} from {LOCKED.relative_to(ROOT)}, a minute", file=sys.stderr)
-    pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet", "--only-binary=:all:"]
+    print(f"  making an environment for the neighbours from {LOCKED.name}, a minute", file=sys.stderr)
+    # Our own pip fills it: one less to be made there.
+    make = [sys.executable, "-m", "venv", "--clear", "--without-pip", str(venv)]
+    fill = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--no-input"]
+    fill += ["install", "--quiet", "--only-binary=:all:", "--require-hashes", "--requirement", str(LOCKED)]
     try:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True, capture_output=True, text=True)
-        subprocess.run(
-            [python, *pip, "--require-hashes", "--requirement", LOCKED], check=True, capture_output=True, text=True
-        )
+        for command in (make, fill):
+            subprocess.run(command, check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
         said = [line for line in (error.stderr or error.stdout or "").splitlines() if line.strip()]
         raise PeersUnavailable(said[-1] if said else str(error)) from error
