@@ -10,8 +10,8 @@ from typing import NamedTuple
 from ticket_system.changes import Changes
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy
-from ticket_system.storage import alarms, horizon, sweeps
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage import alarms, horizon, looks, sweeps
+from ticket_system.storage.database import Database
 from ticket_system.storage.horizon import START
 
 #: The bounds, in seconds, of the classes in `Sweep.latencies`; the last class has none.
@@ -91,14 +91,15 @@ def _look(database: Database, now: datetime | None) -> _Look:
     since = database.horizon.start if now is None else START
     with database.glance() as connection:
         began = time.monotonic()
-        is_any = sweeps.anything(connection, now, since)
+        is_any = looks.anything(connection, now, since)
         seconds = time.monotonic() - began
         if now is not None or database.dialect == "sqlite" or seconds < horizon.DEAR_SECONDS:
             return _Look(is_any, since, seconds)
-        if sweeps.pages(connection, since) < horizon.MANY_PAGES:
+        walk = looks.walk(connection, since)
+        if walk.pages < horizon.MANY_PAGES:
             return _Look(is_any, since, seconds)
-        at = moment(connection)
-        return _Look(is_any, since, seconds, at - timedelta(seconds=time.monotonic() - began))
+        # More than has gone by since the look, never less.
+        return _Look(is_any, since, seconds, walk.at - timedelta(seconds=time.monotonic() - began))
 
 
 def finish(database: Database, *, now: datetime | None = None, policy: Policy = DEFAULT_POLICY) -> int:

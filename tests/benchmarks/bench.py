@@ -6,6 +6,7 @@ The PostgreSQL server forgets everything on a power cut, for both sides: without
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -82,8 +83,8 @@ def _tickets(run: Run, dialect: str) -> None:
 
 def _reports(run: Run, dialect: str) -> None:
     if dialect == "postgresql":
-        size = run.shelf.sizes(dialect)[-1]
-        reports.weekly_reports(run.shelf.largest(dialect), run.results, size, run.rounds)
+        size, database = run.shelf.moderate(dialect)
+        reports.weekly_reports(database, run.results, size, run.rounds)
 
 
 def _usage(run: Run, dialect: str) -> None:
@@ -222,4 +223,6 @@ def _tell(results: Results, folder: Path, about: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
+    # Whoever ends it by a signal would else leave a server behind, and what it stores.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -30,7 +30,7 @@ SETTINGS = {
     "jit": "off",
 }
 #: SQLite is for one machine: nobody keeps ten millions there, and the run would take hours.
-_SQLITE_MOST = 1_000_000
+_MODERATE = 1_000_000
 
 
 class Shelf:
@@ -48,7 +48,7 @@ class Shelf:
 
     def sizes(self, dialect: str) -> list[int]:
         """Return the numbers of tickets to measure with, ascending."""
-        return [size for size in self._sizes if dialect == "postgresql" or size <= _SQLITE_MOST]
+        return [size for size in self._sizes if dialect == "postgresql" or size <= _MODERATE]
 
     def stored(self, dialect: str) -> dict[int, Database]:
         """Return a database of each size."""
@@ -57,6 +57,11 @@ class Shelf:
     def largest(self, dialect: str) -> Database:
         """Return the one that holds most."""
         return self._filled(dialect, self.sizes(dialect)[-1])
+
+    def moderate(self, dialect: str) -> tuple[int, Database]:
+        """Return one with no more than a million, and its size: for what writes a history to every ticket first."""
+        size = max((one for one in self.sizes(dialect) if one <= _MODERATE), default=self.sizes(dialect)[0])
+        return size, self._filled(dialect, size)
 
     def empty(self, dialect: str, name: str) -> Database:
         """Return a database of this name that holds nothing yet."""

@@ -53,6 +53,7 @@ def old_snapshot(database: Database, results: Results, number: int, rounds: int)
     add(f"{name}, breaches handled, over raw", rates["held"], floor=rates["held, by hand"], over="the same by hand")
     dead = f"idle tick after {number:,} breaches"
     results.bound(f"{name}, {dead}", ticks["held"], "ms", wanted=("≤", MOST))
+    results.add(f"{name}, {dead}, growth", ticks["held"], "ms", ticks["vacuumed"], over="vacuumed", in_pairs=True)
     results.bound(f"{name}, {dead}, mean of {TICKS}", means, "ms")
     results.bound(f"{name}, {dead}, worst of {TICKS}", ticks["worst"], "ms")
     name = f"{database.dialect}: old snapshot gone"

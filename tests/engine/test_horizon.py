@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tests.support.factories import a_ticket_due_in
 from ticket_system import TicketSystem, monitor
 from ticket_system.changes import Changes
-from ticket_system.storage import horizon, sweeps, tables
+from ticket_system.storage import horizon, looks, tables
 from ticket_system.storage.database import Database
 from ticket_system.storage.horizon import START
 
@@ -35,7 +35,7 @@ def held_snapshot(database: Database) -> Iterator[None]:
 def pages(database: Database) -> int:
     """How many pages the next look reads."""
     with database.glance() as connection:
-        return sweeps.pages(connection, database.horizon.start)
+        return looks.walk(connection, database.horizon.start).pages
 
 
 @pytest.fixture

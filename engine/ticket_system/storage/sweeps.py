@@ -23,7 +23,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ticket_system.storage import sweep_parts as parts
 from ticket_system.storage.billing_tables import usage_facts
-from ticket_system.storage.horizon import START
 from ticket_system.storage.tables import (
     Instant,
     alarms,
@@ -67,23 +66,6 @@ def catch_up(connection: sa.Connection, ticket_id: str, now: datetime) -> Batch:
     return _run(connection, None, now, {"this_ticket": ticket_id}, otherwise=now)
 
 
-def anything(connection: sa.Connection, now: datetime | None, since: datetime = START) -> bool:
-    """Tell whether a sweep might find something; reads only, and costs next to nothing."""
-    if now is None and connection.dialect.name != "sqlite":
-        return connection.execute(_ANYTHING_LIVE, {"since": since}).first() is not None
-    return connection.execute(_ANYTHING, {"now": now or utc_now(), "since": since}).first() is not None
-
-
-def pages(connection: sa.Connection, since: datetime) -> int:
-    """Count the pages that such a look reads, by doing it once more; PostgreSQL only.
-
-    How long a look took says less: on a busy machine any takes long.
-    """
-    question = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_ANYTHING_LIVE.compile(dialect=connection.dialect)}"
-    [told] = connection.exec_driver_sql(question, {"since": since}).scalar_one()
-    return int(told["Plan"]["Shared Hit Blocks"] + told["Plan"]["Shared Read Blocks"])
-
-
 def _run(
     connection: sa.Connection, limit: int | None, now: datetime | None, given: dict[str, Any], *, otherwise: datetime
 ) -> Batch:
@@ -102,9 +84,6 @@ def _run(
     return Batch(
         found, until, breaches, raised or 0, slowest, classes, float(unseen or 0), to_finish=bool(left or by_hand)
     )
-
-
-_ANYTHING, _ANYTHING_LIVE = parts.anything(parts.now_given), parts.anything(sa.func.statement_timestamp(type_=Instant))
 
 
 # --- PostgreSQL: one statement -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -92,7 +93,14 @@ def page(connection: sa.Connection, *, after: str, limit: int) -> list[Ticket]:
 
 def update(connection: sa.Connection, ticket_id: str, **values: Any) -> None:
     """Change columns of a ticket that was locked before."""
-    connection.execute(sa.update(tickets).where(tickets.c.id == ticket_id).values(**values))
+    connection.execute(_change(tuple(values)), values | {"the_ticket": ticket_id})
+
+
+@cache
+def _change(names: tuple[str, ...]) -> sa.Update:
+    """Build it once for each set of columns: putting it together takes longer than the database does."""
+    new = {name: sa.bindparam(name, type_=tickets.c[name].type) for name in names}
+    return sa.update(tickets).where(tickets.c.id == sa.bindparam("the_ticket")).values(new)
 
 
 def insert_comments(connection: sa.Connection, *new: Comment) -> None:
