@@ -10,7 +10,7 @@ FOLDER holds `calls.jsonl` (what the load asked for), `letters.jsonl` (what the 
 journal of the double), and `orders.json`, of which two parts are read:
 
     reports    [{"organisation", "kind", "due_at", "recipients": [address, …]}, …]
-    customers  [{"name", "plan": what it has bought in the end, or null}, …]
+    customers  [{"name", "plan": what it has bought in the end, or null}, …]; or `plans`, by name
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _caused(run: Run) -> list[str]:
         "comments": [call for call in run.calls["comment"] if call.returned],
         "status changes": [call for call in run.calls["status"] if call.returned],
         "bills": run.stripe and run.stripe["events"],
-        "plans": run.orders.get("customers"),
+        "plans": run.plans,
     }
     return [subject for subject, calls in caused.items() if calls]
 

@@ -99,6 +99,12 @@ class Run:
     orders: Row
     ends_at: datetime
 
+    @property
+    def plans(self) -> dict[str, str | None]:
+        """What customers of ours have bought in the end."""
+        of_customers = {one["name"]: one["plan"] for one in self.orders.get("customers", []) if "plan" in one}
+        return of_customers | self.orders.get("plans", {})
+
     def rows(self, query: str) -> list[Row]:
         """What a query finds."""
         return self.database.execute(query.encode()).fetchall()
