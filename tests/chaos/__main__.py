@@ -26,7 +26,8 @@ from tests.support.postgres import ServerUnavailable
 
 FOLDER, TARGET = Path("build/chaos-run"), Path("build/chaos.json")
 _LONGEST_MINUTES = 24 * 60
-_STATES = ("expected", "found", "lost", "doubled", "uncertain", "unexpected")
+_LISTED = 10
+_STATES = ("expected", "found", "waiting", "lost", "doubled", "uncertain", "unexpected")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -139,10 +140,17 @@ def _watching(console: Console) -> Iterator[Watch]:
 
 def _show(console: Console, outcome: Outcome) -> None:
     table = Table("", *_STATES)
+    unseen = outcome.counts.get("seconds_unseen", {})
     for subject, found in outcome.counts.get("subjects", {}).items():
         table.add_row(subject, *(_cell(state, found.get(state, 0)) for state in _STATES))
     if table.row_count:
         console.print(table)
+    if unseen.get("breaches"):
+        console.print("from deadline to detection: p50 {p50} s, p99 {p99} s, longest {max} s".format(**unseen))
+    for subject, found in outcome.counts.get("subjects", {}).items():
+        for state in ("lost", "doubled", "unexpected"):
+            for one in found[state][:_LISTED]:
+                console.print(f"{state}: {subject}: {one['id']}: {one['why']}", style="red", markup=False)
     for what, number in outcome.unrest.items():
         console.print(f"[red]did not come to rest: {number} {what}[/]")
     for failure in outcome.failures:

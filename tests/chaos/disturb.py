@@ -138,14 +138,14 @@ class Disturber:
                             self.doubled += 1
 
 
-def _under_way(client: "redis.Redis[str]") -> Iterator[tuple[str, str]]:
+def _under_way(client: redis.Redis) -> Iterator[tuple[str, str]]:
     """A message at the head of each queue, and all that are held by workers, each with its queue."""
     for queue in names.QUEUES:
-        for message in client.lrange(names.KEY_PREFIX + queue.name, 0, 0):
-            yield queue.name, message
+        for waiting in client.lrange(names.KEY_PREFIX + queue.name, 0, 0):
+            yield queue.name, str(waiting)
     for held in client.hvals(f"{names.KEY_PREFIX}unacked"):
-        message, _exchange, queue = json.loads(held)
-        yield queue, json.dumps(message)
+        message, _exchange, its_queue = json.loads(held)
+        yield its_queue, json.dumps(message)
 
 
 def wait_until(second: float, began: float, calm: threading.Event) -> bool:

@@ -1,7 +1,7 @@
 """Whoever uses the desk meanwhile: a service that opens tickets through `TicketClient`, in a process of its own.
 
-`python -m tests.chaos.load FOLDER BROKER SEED MINUTES RATE`. What it calls, and when, follows from seed, minutes and rate.
-Each call is a line in FOLDER/calls.jsonl before it is made, and another one after it.
+`python -m tests.chaos.load FOLDER BROKER SEED MINUTES RATE`. What it calls, and when, follows from seed, minutes and
+rate. Each call is a line in FOLDER/calls.jsonl before it is made, and another one after it.
 """
 
 import heapq
@@ -23,10 +23,11 @@ from ticket_tasks import TicketClient
 CALLS, OUTGOING = "calls.jsonl", "outgoing.db"
 CUSTOMERS = ("acme", "globex", "initech")
 _AGENTS = ("ada@example.org", "grace@example.org", "linus@example.org")
-#: Older than an hour and what it takes until an hour is sealed, so that all of it is billed within the run; spread over so
-#: many hours, because an hour has sixty batches.
+#: Older than an hour and what it takes until an hour is sealed, so that all of it is billed within the run; and spread
+#: over so many hours, because an hour has sixty batches.
 _HOURS = (4, 27)
 _REPEATED = 0.06
+_SOON_SECONDS = 15
 #: Calls that wait for their broker at the same moment, while the others go on.
 _THREADS = 6
 _FLUSH_SECONDS = 1200.0
@@ -66,7 +67,7 @@ def calls(options: Options) -> Iterator[Call]:
 
 def _life(lot: Random, ticket_id: str, second: float) -> Iterator[Call]:
     """A ticket, and what becomes of it."""
-    lead = lot.choices((lot.uniform(4, 15), -lot.uniform(1, 3600), lot.uniform(1200, 5400)), (70, 15, 15))[0]
+    lead = lot.choices((lot.uniform(4, _SOON_SECONDS), -lot.uniform(1, 3600), lot.uniform(1200, 5400)), (70, 15, 15))[0]
     customer = lot.choice((*CUSTOMERS, *CUSTOMERS, *CUSTOMERS, None))
     given = {
         "title": f"Printer {ticket_id} prints stars",
@@ -86,7 +87,8 @@ def _life(lot: Random, ticket_id: str, second: float) -> Iterator[Call]:
     if lot.random() < 0.25:
         begins = second + lot.uniform(0.5, 2)
         # Before the deadline or behind it, as far as anybody can say now.
-        ends = begins + (lot.uniform(0.5, 2) if lot.random() < 0.6 else max(lead, 0) + lot.uniform(1, 5))
+        is_in_time = lot.random() < 0.6 or lead > _SOON_SECONDS
+        ends = begins + (lot.uniform(0.5, 2) if is_in_time else max(lead, 0) + lot.uniform(1, 5))
         for status, at in (("in_progress", begins), ("resolved", ends)):
             yield Call(at, 0, "status", ticket_id, f"{ticket_id}/{status}", {"status": status, "author": "ada"})
 

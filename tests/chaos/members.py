@@ -1,4 +1,4 @@
-"""The processes of a fleet, each as a user would start it: killed, stopped, started again, with a wrong clock if need be."""
+"""The processes of a fleet, each as a user would start it: killed, stopped, started again, with a wrong clock."""
 
 import os
 import signal

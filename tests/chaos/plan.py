@@ -1,4 +1,4 @@
-"""What is to happen to a fleet, and when: a pure function of a seed and a few options, so that a run can be repeated."""
+"""What is to happen to a fleet, and when: a pure function of a seed and a few options; a run can be repeated."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ class _Act:
         lasting = [self._thread(self._supervise), self._thread(lambda: deliver_events(double, self._options, over))]
         passing = [self._thread(self._do_errands)]
         try:
-            passing += [self._thread(lambda one=one: self._disturb(one)) for one in self._in_time(plan(self._options))]
+            passing += [self._thread(partial(self._disturb, one)) for one in self._in_time(plan(self._options))]
             wait_until(self._options.seconds, self._began, self._calm)
             self._load_is_through()
         finally:
