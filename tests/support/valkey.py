@@ -62,7 +62,7 @@ class Valkey:
         self._server.wait()
 
     def fill_disk(self) -> None:
-        """Let no file of it become longer: nothing more can be written down."""
+        """Let no file of it become longer: once it found out, it refuses everything. It must not fsync always."""
         sizes = [path.stat().st_size for path in self.folder.rglob("*.aof")]
         self._limit_files(max(sizes, default=0))
 
