@@ -15,6 +15,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, NoReturn
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -27,6 +28,8 @@ from tests.support.postgres import ServerUnavailable
 FOLDER, TARGET = Path("build/chaos-run"), Path("build/chaos.json")
 _LONGEST_MINUTES = 24 * 60
 _LISTED = 10
+#: Where no terminal says how wide it is.
+_WIDTH = 120
 _STATES = ("expected", "found", "waiting", "lost", "doubled", "uncertain", "unexpected")
 
 
@@ -35,7 +38,7 @@ def main(words: list[str] | None = None) -> int:
     given = _arguments().parse_args(words)
     seed = SystemRandom().randrange(1, 1_000_000) if given.seed is None else given.seed
     options = Options(seed, given.minutes, given.rate, frozenset(given.without))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH)
     console.print(f"seed {seed}, {options.minutes:g} minutes, {options.rate:g} tickets a second")
     if given.list:
         for one in plan(options):
@@ -139,7 +142,7 @@ def _watching(console: Console) -> Iterator[Watch]:
 
 
 def _show(console: Console, outcome: Outcome) -> None:
-    table = Table("", *_STATES)
+    table = Table("", *_STATES, box=box.SIMPLE)
     unseen = outcome.counts.get("seconds_unseen", {})
     for subject, found in outcome.counts.get("subjects", {}).items():
         table.add_row(subject, *(_cell(state, found.get(state, 0)) for state in _STATES))

@@ -69,8 +69,8 @@ class People:
         self._database, self._double, self._folder = database, double, folder
         self._prices: dict[str, str] = {}
         self._subscriptions: dict[str, str] = {}
-        #: `plans`: what each customer has bought by now, and in the end.
-        self.orders: dict[str, Any] = {"customers": [], "plans": {}, "organisations": [], "reports": []}
+        #: Of each customer also the plan that it has bought by now, and in the end.
+        self.orders: dict[str, Any] = {"customers": [], "organisations": [], "reports": []}
         self.orders["meters"] = {kind: DEFAULT_BILLING.meters[kind] for kind in KINDS}
 
     def prepare(self) -> None:
@@ -87,15 +87,15 @@ class People:
             starts, ends = now - timedelta(days=20), now + timedelta(days=10)
             self._subscriptions[customer] = self._double.subscribe(theirs, prices[PLANS[0]], start=starts, end=ends)
             accounts.link(self._database, customer, theirs, livemode=False, actor="chaos")
-            self.orders["customers"].append({"name": customer, "stripe_customer": theirs})
-            self.orders["plans"][customer] = PLANS[0]
+            self.orders["customers"].append({"name": customer, "stripe_customer": theirs, "plan": PLANS[0]})
         self._write()
 
     def run(self, one: Errand) -> None:
         """Do an errand; when the database is away, again, as people do."""
         if one.what == "plan":
             self._double.change_plan(self._subscriptions[one.who], self._prices[one.given["plan"]])
-            self.orders["plans"][one.who] = one.given["plan"]
+            [customer] = [known for known in self.orders["customers"] if known["name"] == one.who]
+            customer["plan"] = one.given["plan"]
         else:
             self._organise(one)
         self._write()

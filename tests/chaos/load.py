@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import IO, Any
 
 from tests.chaos.plan import Options
 from ticket_tasks import TicketClient
@@ -59,7 +59,7 @@ def calls(options: Options) -> Iterator[Call]:
         for call in _life(lot, f"c{options.seed}-{ticket}", second):
             for again in (0.0, lot.uniform(0.5, 20))[: 1 + (lot.random() < _REPEATED)]:
                 made = (call.call, call.ticket_id, call.key, call.given, call.lead_seconds)
-                heapq.heappush(ahead, Call(call.second + again, number, *made))
+                heapq.heappush(ahead, Call(min(call.second + again, options.seconds), number, *made))
                 number += 1
     while ahead:
         yield heapq.heappop(ahead)
@@ -96,9 +96,8 @@ def _life(lot: Random, ticket_id: str, second: float) -> Iterator[Call]:
 class Caller:
     """Makes calls, and writes them down."""
 
-    def __init__(self, client: TicketClient, folder: Path) -> None:
-        self._client = client
-        self._file = (folder / CALLS).open("a", encoding="utf-8")
+    def __init__(self, client: TicketClient, file: IO[str]) -> None:
+        self._client, self._file = client, file
         self._turn = threading.Lock()
         #: The moments that were given with the first call under a key: repeated, it is the same call.
         self._moments: dict[str, datetime] = {}
@@ -153,8 +152,11 @@ def main() -> int:
     """Make the calls, then wait until the workers have confirmed all of them; 1: they have not."""
     folder, broker = Path(sys.argv[1]), sys.argv[2]
     options = Options(seed=int(sys.argv[3]), minutes=float(sys.argv[4]), rate=float(sys.argv[5]))
-    with TicketClient(broker, timeout_seconds=1.0, journal=folder / OUTGOING) as client:
-        caller, began = Caller(client, folder), time.monotonic()
+    with (
+        (folder / CALLS).open("a", encoding="utf-8") as file,
+        TicketClient(broker, timeout_seconds=1.0, journal=folder / OUTGOING) as client,
+    ):
+        caller, began = Caller(client, file), time.monotonic()
         with ThreadPoolExecutor(_THREADS) as pool:
             made = []
             for call in calls(options):

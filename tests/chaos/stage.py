@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tests.chaos.members import Member
 from tests.chaos.plan import BEATS, WEBHOOK, WORKERS, Options
@@ -87,12 +87,12 @@ class Diary:
     """A file of JSON lines that is complete whenever it is looked at."""
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._path = path
 
     def write(self, **line: Any) -> None:
         """Add a line."""
-        self._file.write(json.dumps({"at": datetime.now(UTC).isoformat(), **line}) + "\n")
-        self._file.flush()
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"at": datetime.now(UTC).isoformat(), **line}) + "\n")
 
 
 @contextmanager
