@@ -82,6 +82,14 @@ class Member:
         """Let it go on, as if no time had passed."""
         self._signal(signal.SIGCONT)
 
+    def ask(self) -> None:
+        """Ask it to stop, and do not wait for it."""
+        with self._turn:
+            self.is_to_run = False
+            if self._process is not None and self._process.poll() is None:
+                self.thaw()
+                self._process.terminate()
+
     def end(self) -> None:
         """Ask it to stop, and wait; nothing of it is left."""
         with self._turn:
@@ -108,3 +116,13 @@ class Member:
         with suppress(ProcessLookupError):
             # It leads a session, and so a group, of its own.
             os.killpg(self._process.pid, number)
+
+
+def left_behind(folder: Path) -> list[psutil.Process]:
+    """Processes that members of a run have left: what a killed one had started is to end by itself."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("TICKETS_DATA_DIR", "").startswith(str(folder / "members")):
+                found.append(process)
+    return found

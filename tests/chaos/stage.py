@@ -5,14 +5,16 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.members import Member
+import psutil
+
+from tests.chaos.members import Member, left_behind
 from tests.chaos.plan import BEATS, WEBHOOK, WORKERS, Options
 from tests.support.postgres import Postgres, create_database, mortal_postgres
 from tests.support.proxy import Wire, running_wire, wire_to_broker, wire_to_database
@@ -62,10 +64,13 @@ class Stage:
                 raise NotReady(f"the fleet did not start; {self.log} says why")
             time.sleep(0.2)
 
-    def close(self) -> None:
-        """Ask the fleet to stop, the tickers first."""
-        for member in (*(self.members[name] for name in BEATS), *self.members.values()):
+    def close(self) -> int:
+        """Ask the fleet to stop, and wait; returns how many processes are left that should not be."""
+        for member in self.members.values():
+            member.ask()
+        for member in self.members.values():
             member.end()
+        return len(left_behind(self.folder))
 
     def _is_ready(self) -> bool:
         said = self.log.read_text("utf-8", errors="replace")
@@ -142,6 +147,7 @@ def a_stage(folder: Path, options: Options) -> Iterator[Stage]:
             *(member(one, "beat") for one in BEATS),
             member(WEBHOOK, "webhook"),
         ]
+        stack.callback(_sweep, folder, members)
         yield Stage(
             folder=folder,
             url=url,
@@ -156,6 +162,17 @@ def a_stage(folder: Path, options: Options) -> Iterator[Stage]:
             load=member("load", "-m", "tests.chaos.load", str(folder), broker_url, *told),
             log=log,
         )
+
+
+def _sweep(folder: Path, members: list[Member]) -> None:
+    """Leave nothing that runs, however it ended."""
+    for member in members:
+        member.ask()
+    for member in members:
+        member.end()
+    for process in left_behind(folder):
+        with suppress(psutil.Error):
+            process.kill()
 
 
 def _environ(options: Options) -> dict[str, str]:

@@ -19,7 +19,7 @@ import redis
 from tests.support.postgres import ServerUnavailable
 from tests.support.processes import running
 
-START_SECONDS = 10
+START_SECONDS = 30
 #: Python ignores the signal that ends a process at the limit of its files; what it becomes ignores it as well.
 _BEARS_A_FULL_DISK = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 
