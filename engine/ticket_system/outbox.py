@@ -161,14 +161,18 @@ def rest(
     name = outbox.channel(destination)
     with database.write() as connection:
         at = now or moment(connection)
-        before = outbox.resting(connection, name)
-        failures = (before[0].failures if before else 0) + (error is not None)
+        before = next(iter(outbox.resting(connection, name)), None)
+        failures = 0 if before is None else before.failures
+        # Whoever fails while it rests had begun before: many workers that find it away at once have met one failure.
+        if error is not None and (before is None or not before.failures or before.until <= at):
+            failures += 1
         wait = timedelta(seconds=min(seconds, _LONGEST_WAIT_SECONDS))
         if error is not None:
             wait = max(wait, _backoff(failures, _LONGEST_REST_SECONDS))
             error = storable(error[:_MAX_ERROR])
-        outbox.rest(connection, name, failures=min(failures, _MANY), until=at + wait, error=error)
-        return at + wait
+        until = at + wait if before is None else max(at + wait, before.until)
+        outbox.rest(connection, name, failures=min(failures, _MANY), until=until, error=error)
+        return until
 
 
 def resting(database: Database) -> list[Rest]:

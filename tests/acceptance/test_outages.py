@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from redis import Redis
+from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from tests.support.factories import a_ticket_due_in
@@ -112,6 +114,40 @@ def test_a_nudge_into_a_silent_line_keeps_its_job_for_seconds(broker: Valkey) ->
         print(f"given up after {took:.1f} s")
         assert took < 15
         app.close()
+
+
+@pytest.mark.parametrize("is_refused", (True, False), ids=("while a job runs", "while nothing happens"))
+def test_a_broker_whose_disk_is_full_costs_no_worker(fleet: Fleet, is_refused: bool) -> None:
+    """It refuses everything, a ping as well, and says so: the worker waits, as for one that is away."""
+    with mortal_valkey(fsync="everysec") as broker:
+        worker = fleet.trial(names.DESK, TICKETS_REDIS_URL=broker.url)
+        beat = fleet.start("beat", TICKETS_REDIS_URL=broker.url)
+        fleet.wait_ready()
+        if is_refused:
+            send(broker.url, LAST, seconds=4, mark="long")
+            wait_until(lambda: "begun long" in fleet.diary)
+        broker.fill_disk()
+        wait_until(lambda: refuses(broker.url))
+        wait_until(lambda: "Trying to re-establish" in fleet.said)
+        if is_refused:
+            wait_until(lambda: "done long" in fleet.diary)
+        broker.empty_disk()
+        wait_until(lambda: not refuses(broker.url))
+        send(broker.url, LAST, seconds=0, mark="next")
+        took = wait_until(lambda: "done next" in fleet.diary)
+        assert (worker.poll(), beat.poll()) == (None, None)
+        assert "Unrecoverable" not in fleet.said
+        print(f"consumes {took:.1f} s after the disk has room again")
+
+
+def refuses(url: str) -> bool:
+    """Whether a broker takes nothing."""
+    with Redis.from_url(url) as client:
+        try:
+            client.set("is it full?", "x" * 100)
+        except ResponseError as error:
+            return "MISCONF" in str(error)
+        return False
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------

@@ -80,11 +80,31 @@ def test_every_mail_destination_rests_with_its_server(database: Database) -> Non
 
 
 def test_failures_in_a_row_rest_longer_up_to_minutes(database: Database) -> None:
-    waits = [(outbox.rest(database, "slack", "no", now=at(0)) - START).total_seconds() for _ in range(40)]
+    waits, now = [], START
+    for _ in range(40):
+        until = outbox.rest(database, "slack", "no", now=now)
+        waits.append((until - now).total_seconds())
+        now = until
     assert waits[0] <= 5
     assert 150 <= waits[-1] <= 300
     [one] = outbox.resting(database)
     assert (one.channel, one.error) == ("slack", "no")
+
+
+def test_workers_that_find_it_away_at_once_have_met_one_failure(database: Database) -> None:
+    """Each had begun before the first of them said so: eight of them would let it rest for minutes."""
+    first = outbox.rest(database, "slack", "refused", now=at(1))
+    for number in range(8):
+        assert first <= outbox.rest(database, "slack", "refused", now=at(1.1 + number / 10)) <= at(7)
+    assert [one.failures for one in outbox.resting(database)] == [1]
+    assert outbox.rest(database, "slack", "refused", now=at(20)) <= at(30)
+    assert [one.failures for one in outbox.resting(database)] == [2]
+
+
+def test_one_that_was_slow_and_then_refuses_has_failed(database: Database) -> None:
+    outbox.rest(database, "slack", None, seconds=7, now=at(0))
+    outbox.rest(database, "slack", "refused", now=at(1))
+    assert [one.failures for one in outbox.resting(database)] == [1]
 
 
 def test_a_longer_rest_is_granted_within_reason(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import selectors
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +24,7 @@ class Wire:
         self._selector = selectors.DefaultSelector()
         #: Each end that is open, and the other end; None where it leads nowhere any more.
         self._ends: dict[socket.socket, socket.socket | None] = {}
-        self._is_cut = self._is_over = False
+        self._is_cut = self._is_over = self._is_to_break = False
 
     def cut(self) -> None:
         """From now on every connection is silent, new ones too; nobody is told."""
@@ -35,6 +36,10 @@ class Wire:
             self._ends[end] = None
         self._is_cut = False
 
+    def break_off(self) -> None:
+        """Reset every connection there is; new ones work at once."""
+        self._is_to_break = True
+
     def stop(self) -> None:
         """Hang up."""
         self._is_over = True
@@ -43,6 +48,10 @@ class Wire:
         """Carry, until told to stop."""
         self._selector.register(self._door, selectors.EVENT_READ)
         while not self._is_over:
+            if self._is_to_break:
+                self._is_to_break = False
+                for end in list(self._ends):
+                    self._reset(end)
             for key, _ in self._selector.select(0.05):
                 if key.fileobj is self._door:
                     self._connect(self._door.accept()[0])
@@ -91,8 +100,18 @@ class Wire:
         elif self._is_cut:
             self._ends[end] = None
         elif other is not None:
-            with suppress(OSError):
+            try:
                 other.sendall(data)
+            except OSError:
+                # Half of it may have gone out: nothing that follows would make sense.
+                self._close(end)
+                self._close(other)
+
+    def _reset(self, end: socket.socket) -> None:
+        with suppress(OSError):
+            # No goodbye, and nothing more of what was sent: Linux resets a connection that is closed like this.
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._close(end)
 
     def _close(self, end: socket.socket) -> None:
         if end in self._ends:

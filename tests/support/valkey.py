@@ -6,28 +6,32 @@ Only the wheel's program is used: its own launcher waits for a PONG, which a ser
 import secrets
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import redis
 
 from tests.support.postgres import ServerUnavailable
 from tests.support.processes import running
 
-START_SECONDS = 10
+START_SECONDS = 30
+#: Python ignores the signal that ends a process at the limit of its files; what it becomes ignores it as well.
+_BEARS_A_FULL_DISK = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class Valkey:
-    """A server that can be killed and started again; with `keeps` it writes everything down first."""
+    """A server that can be killed and started again; with `keeps` it writes everything down, when `fsync` says."""
 
-    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
+    def __init__(self, folder: Path, *, keeps: bool = False, fsync: str = "always") -> None:
         self.folder, self.port = folder, _free_port()
         password = secrets.token_urlsafe(16)
         self.url = f"redis://:{password}@127.0.0.1:{self.port}/0"
-        keeping = "appendonly yes\nappendfsync always\n" if keeps else "appendonly no\n"
+        keeping = f"appendonly yes\nappendfsync {fsync}\n" if keeps else "appendonly no\n"
         # By standard input: a command line, and a password in it, is shown to everyone on the machine.
         self._settings = f'bind 127.0.0.1\nport {self.port}\nrequirepass {password}\ndir {folder}\nsave ""\n{keeping}'
         self._stack = ExitStack()
@@ -38,7 +42,12 @@ class Valkey:
         log = self.folder / "log"
         output = self._stack.enter_context(log.open("ab"))
         self._server = server = self._stack.enter_context(
-            running([_program(), "-"], cwd=self.folder, stdin=self._settings.encode(), log=output)
+            running(
+                [sys.executable, "-c", _BEARS_A_FULL_DISK, _program(), "-"],
+                cwd=self.folder,
+                stdin=self._settings.encode(),
+                log=output,
+            )
         )
         deadline = time.monotonic() + START_SECONDS
         while not answers(self.url):
@@ -51,6 +60,21 @@ class Valkey:
         assert self._server is not None
         self._server.kill()
         self._server.wait()
+
+    def fill_disk(self) -> None:
+        """Let no file of it become longer: once it found out, it refuses everything. It must not fsync always."""
+        sizes = [path.stat().st_size for path in self.folder.rglob("*.aof")]
+        self._limit_files(max(sizes, default=0))
+
+    def empty_disk(self) -> None:
+        """The opposite."""
+        self._limit_files(psutil.RLIM_INFINITY)
+
+    def _limit_files(self, length: int) -> None:
+        assert self._server is not None
+        process = psutil.Process(self._server.pid)
+        _, most = process.rlimit(psutil.RLIMIT_FSIZE)
+        process.rlimit(psutil.RLIMIT_FSIZE, (length, most))
 
     def stop(self) -> None:
         """End it for good."""
@@ -65,10 +89,10 @@ def running_valkey() -> Iterator[str]:
 
 
 @contextmanager
-def mortal_valkey(*, keeps: bool = True) -> Iterator[Valkey]:
+def mortal_valkey(*, keeps: bool = True, fsync: str = "always") -> Iterator[Valkey]:
     """A server of our own that can be killed, and finds everything again when it is started."""
     with tempfile.TemporaryDirectory(prefix="tickets-valkey-") as name:
-        server = Valkey(Path(name), keeps=keeps)
+        server = Valkey(Path(name), keeps=keeps, fsync=fsync)
         try:
             server.start()
             yield server

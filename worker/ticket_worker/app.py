@@ -13,6 +13,7 @@ from ticket_tasks import names, registry
 from ticket_worker.broker import broker_problem
 from ticket_worker.guard import guard_channels
 from ticket_worker.lifecycle import Workshop, connect_signals
+from ticket_worker.refusals import wait_for_refusals
 from ticket_worker.settings import Settings, read_settings
 from ticket_worker.ticker import Ticker
 from ticket_worker.watching import watch
@@ -21,6 +22,7 @@ from ticket_worker.watching import watch
 def create_app(settings: Settings) -> Celery:
     """Return a Celery application with every job registered; nothing is connected before it is used."""
     guard_channels()
+    wait_for_refusals()
     app = Celery("tickets", broker=settings.broker, set_as_current=False)
     app.conf.update(**celery_settings(settings), **(_redbeat(settings) if settings.beat == "redbeat" else {}))
     workshop = Workshop(settings)
