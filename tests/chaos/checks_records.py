@@ -103,7 +103,8 @@ class Run:
     def plans(self) -> dict[str, str | None]:
         """What customers of ours have bought in the end."""
         of_customers = {one["name"]: one["plan"] for one in self.orders.get("customers", []) if "plan" in one}
-        return of_customers | self.orders.get("plans", {})
+        by_name: dict[str, str | None] = self.orders.get("plans", {})
+        return of_customers | by_name
 
     def rows(self, query: str) -> list[Row]:
         """What a query finds."""
