@@ -22,8 +22,8 @@ from ticket_system.storage.database import Database
 FLOOR_P50, FLOOR_P99 = 0.5, 0.99
 #: Of 0.6 s and 1.5 s over those.
 WANTED_P50, WANTED_P99 = ("≤", 1.2), ("≤", 1.51)
-#: A burst is over within so many seconds.
-BURST_SECONDS = 10.0
+#: A crowd takes the fleet, which tells of it meanwhile, so much longer than the bare statement that has the machine alone.
+WANTED_BURST = ("≤", 3.0)
 #: The run is cut into so many parts, for the spread.
 _PARTS = 3
 _QUEUES = 5
@@ -98,9 +98,9 @@ def _burst(results: Results, database: Database, number: int, floor: float) -> N
     [(escalated, found, told)] = rows(database, _LAST.format(name=name, at=at.isoformat()))
     if escalated != number:
         results.missed.append(f"fleet: of {number} breaches of a burst {escalated} were escalated")
-    about, wanted = f"{number:,} due at one instant", ("≤", BURST_SECONDS)
-    results.add(f"fleet: {about}, the last detected", found, "s", floor, over="raw SQL")
-    results.bound(f"fleet: {about}, the last escalated", told, "s", wanted=wanted)
+    about, over = f"{number:,} due at one instant", "half a tick and raw SQL"
+    results.add(f"fleet: {about}, the last detected", found, "s", FLOOR_P50 + floor, over=over, wanted=WANTED_BURST)
+    results.bound(f"fleet: {about}, the last escalated", told, "s")
 
 
 def _drained(database: Database, number: int) -> float:

@@ -51,7 +51,9 @@ def memory(results: Results, database: Database, *, ticks: int = HOUR) -> None:
     """Measure whether memory is flat over so many seconds' worth of work: the last quarter over the second.
 
     The first is left out, in which everything is used for the first time. A child is replaced after ten thousand jobs
-    or half a gigabyte, neither of which an hour comes to: what is seen here is a process that lives on.
+    or half a gigabyte, neither of which an hour comes to: what is seen here is a process that lives on. What still grows
+    a little is Celery's list of time limits: that of a job that is done stays on it until it would have run out, and in
+    an hour that passes in a minute there are many more of them.
     """
     paces = {
         "TICKETS_SCAN_INTERVAL_SECONDS": _SCAN_SECONDS,
