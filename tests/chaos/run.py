@@ -1,7 +1,6 @@
 """One run from beginning to end: a fleet is set up, disturbed, calmed and counted."""
 
 import json
-import platform
 import shutil
 import threading
 import time
@@ -14,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.results import machine
 from tests.chaos import checker
 from tests.chaos.disturb import Disturber, wait_until
 from tests.chaos.errands import People, deliver_events, errands
@@ -119,7 +119,8 @@ def report(outcome: Outcome, options: Options, folder: Path) -> dict[str, Any]:
         "failures": outcome.failures,
         **outcome.more,
         "done": [json.loads(line) for line in lines],
-        "versions": {name: metadata.version(name) for name in names} | {"python": platform.python_version()},
+        "machine": machine(),
+        "versions": {name: metadata.version(name) for name in names},
     }
 
 
