@@ -24,8 +24,8 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from ticket_system.errors import TicketNotFound
-from ticket_system.storage import clocks, outbox, tickets
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage import outbox, tickets
+from ticket_system.storage.database import Database, later, moment
 from ticket_system.storage.outbox import ALARMS, BUNDLE, MAIL, STATES, STUCK, Crowd, OutboxRow, Rest, channel
 from ticket_system.tickets import Ticket, storable
 from ticket_system.waits import backoff
@@ -76,22 +76,14 @@ def about(row: OutboxRow) -> About | None:
 
 def ticket_of(database: Database, row: OutboxRow) -> Ticket:
     """Return the ticket a message is about, as it stands now, with the clock that the message is about."""
-    [ticket] = tickets_of(database, [row])
-    return ticket
+    with database.glance() as connection:
+        return _ticket_of(connection, row)
 
 
 def tickets_of(database: Database, rows: Sequence[OutboxRow]) -> list[Ticket]:
     """Return the tickets that messages are about, in their order, each with its clock; TicketNotFound for one gone."""
-    found = []
     with database.read() as connection:
-        for row in rows:
-            ticket, of = tickets.get(connection, row.ticket_id), about(row)
-            if ticket is None:
-                raise TicketNotFound(row.ticket_id)
-            if of is not None:
-                ticket.clock = clocks.get(connection, row.ticket_id, of.target, of.cycle)
-            found.append(ticket)
-    return found
+        return [_ticket_of(connection, row) for row in rows]
 
 
 def bundle(database: Database, more_than: int, place: Callable[[str, str | None], str | None]) -> int:
@@ -125,17 +117,16 @@ def begin_sending(
     database: Database, row: OutboxRow, *, lease_seconds: float = 60, now: datetime | None = None
 ) -> bool:
     """Commit that the message is about to be handed over. False: the lease was lost, and it must not be sent."""
-    with database.write() as connection:
-        until = (now or moment(connection)) + timedelta(seconds=lease_seconds)
+    with database.statement() as connection:
+        until = later(connection, now, timedelta(seconds=lease_seconds))
         return _move(connection, row, ("leased",), "sending", next_attempt_at=until)
 
 
 def delivered(database: Database, row: OutboxRow, *, now: datetime | None = None) -> bool:
     """Record that the message was accepted; whatever kept its destination from answering is over."""
-    with database.write() as connection:
-        at = now or moment(connection)
-        outbox.wake(connection, outbox.channel(row.destination))
-        return _move(connection, row, _HELD, "sent", sent_at=at, next_attempt_at=None, error=None)
+    with database.statement() as connection:
+        told = {"sent_at": later(connection, now), "next_attempt_at": None, "error": None}
+        return _move(connection, row, _HELD, "sent", wakes=channel(row.destination), **told)
 
 
 def release(database: Database, rows: Sequence[OutboxRow]) -> int:
@@ -242,9 +233,20 @@ def _backoff(attempts: int, longest_seconds: float) -> timedelta:
 
 
 def _set_aside(database: Database, row: OutboxRow, state: str, error: str) -> bool:
-    with database.write() as connection:
+    with database.statement() as connection:
         return _move(connection, row, _HELD, state, next_attempt_at=None, error=storable(error[:_MAX_ERROR]))
 
 
 def _move(connection: sa.Connection, row: OutboxRow, held: tuple[str, ...], state: str, **values: Any) -> bool:
     return outbox.move(connection, row.id, holder=row.lease or "", held=held, state=state, **values)
+
+
+def _ticket_of(connection: sa.Connection, row: OutboxRow) -> Ticket:
+    of = about(row)
+    if of is None:
+        ticket = tickets.get(connection, row.ticket_id)
+    else:
+        ticket = tickets.get_with(connection, row.ticket_id, of.target, of.cycle)
+    if ticket is None:
+        raise TicketNotFound(row.ticket_id)
+    return ticket

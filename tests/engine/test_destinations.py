@@ -137,6 +137,19 @@ def test_an_answer_ends_the_rest(database: Database) -> None:
     assert outbox.rest(database, "slack", "refused", now=at(2)) <= at(7)
 
 
+def test_an_answer_ends_the_rest_even_where_the_lease_was_lost(database: Database) -> None:
+    """Whoever has the message now says what becomes of it; that somebody answers there is true all the same."""
+    put(database, "slack")
+    [lost] = claimed(database, 1)
+    [row] = claimed(database, 100)
+    outbox.rest(database, "slack", "refused", now=at(101))
+    outbox.rest(database, "pager", "refused", now=at(101))
+    assert not outbox.delivered(database, lost)
+    assert [one.channel for one in outbox.resting(database)] == ["pager"]
+    [stored] = rows_of(database, tables.outbox)
+    assert (stored["state"], stored["lease"], stored["sent_at"]) == ("leased", row.lease, None)
+
+
 def test_sending_by_hand_ends_the_rest(database: Database) -> None:
     put(database, "slack")
     [row] = claimed(database, 1)

@@ -92,6 +92,28 @@ def test_a_delivered_message_is_done(database: Database) -> None:
     assert everything(database) == before
 
 
+def test_without_a_moment_the_clock_of_the_database_counts(database: Database) -> None:
+    row = one(database)
+    before = database.now()
+    assert outbox.begin_sending(database, row, lease_seconds=LEASE)
+    begun = stored(database)["next_attempt_at"] - timedelta(seconds=LEASE)
+    assert outbox.delivered(database, row)
+    assert before <= begun <= stored(database)["sent_at"] <= database.now()
+
+
+def test_a_database_that_lives_by_another_clock_does_so_here(database_url: str, database: Database) -> None:
+    put(database)
+    with Database(database_url, clock=lambda: at(7)) as elsewhen:
+        if elsewhen.in_memory:
+            elsewhen.upgrade()
+            put(elsewhen)
+        [row] = outbox.claim(elsewhen)
+        assert outbox.begin_sending(elsewhen, row, lease_seconds=LEASE)
+        assert stored(elsewhen)["next_attempt_at"] == at(7 + LEASE)
+        assert outbox.delivered(elsewhen, row)
+        assert stored(elsewhen)["sent_at"] == at(7)
+
+
 def test_a_lease_that_ran_out_is_taken_up_again_and_its_old_holder_may_say_nothing(database: Database) -> None:
     lost = one(database)
     [row] = claimed(database, LEASE)

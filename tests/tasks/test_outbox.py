@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from structlog.testing import capture_logs
 
 from tests.support.factories import a_ticket_due_in
@@ -136,6 +137,25 @@ def test_the_intent_is_stored_before_anything_leaves(late: Toolbox) -> None:
 
     deliver_outbox(replace(late, mailer=Peeking(), deliver_batch_size=1))
     assert [one["sending"] for one in seen] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("database_url", ("postgresql",), indirect=True)
+def test_a_notice_asks_the_database_three_times(late: Toolbox) -> None:
+    """What it says, that it goes out, that it went; each a transaction by itself, with nothing around it."""
+    asked: list[str] = []
+
+    class Watching(KeepingMailer):
+        def send(self, letter, *, before_data):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            asked.append("mail")
+            return super().send(letter, before_data=before_data)
+
+    @event.listens_for(late.database.engine, "before_cursor_execute")
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement.split(maxsplit=1)[0])
+
+    deliver_outbox(replace(late, mailer=Watching()))
+    first = asked.index("mail") - 1
+    assert asked[first : first + 12] == ["SELECT", "mail", "UPDATE", "WITH"] * 3
 
 
 def test_a_notice_of_an_unknown_kind_is_parked(late: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -231,6 +231,18 @@ def moment(connection: sa.Connection) -> datetime:
 def uses_its_own_clock(connection: sa.Connection) -> bool:
     """Tell whether it is the server that says what time it is."""
     return connection.dialect.name != "sqlite" and connection.get_execution_options().get("tickets_clock") is None
+
+
+def later(
+    connection: sa.Connection, now: datetime | None, wait: timedelta = timedelta()
+) -> datetime | sa.ColumnElement[datetime]:
+    """Return the moment so long after `now`, to be written; without one, after that by the clock of `moment`.
+
+    Where it is the server that says what time it is, it does so in the statement that writes it: it is not asked first.
+    """
+    if now is None and uses_its_own_clock(connection):
+        return database_clock + sa.literal(wait, sa.Interval) if wait else database_clock
+    return (now or moment(connection)) + wait
 
 
 def clock_of(connection: sa.Connection, now: datetime | None) -> sa.ColumnElement[datetime]:

@@ -229,7 +229,7 @@ def rest(connection: sa.Connection, name: str, *, failures: int, until: datetime
 
 def wake(connection: sa.Connection, *names: str) -> None:
     """End the rest of channels: one answered, or a person said so."""
-    connection.execute(sa.delete(rests).where(rests.c.channel.in_(names)))
+    connection.execute(_awake(*names))
 
 
 def resting(connection: sa.Connection, *names: str) -> list[Rest]:
@@ -240,11 +240,26 @@ def resting(connection: sa.Connection, *names: str) -> list[Rest]:
 
 
 def move(
-    connection: sa.Connection, row_id: int, *, holder: str, held: Sequence[str], state: str, **values: Any
+    connection: sa.Connection,
+    row_id: int,
+    *,
+    holder: str,
+    held: Sequence[str],
+    state: str,
+    wakes: str | None = None,
+    **values: Any,
 ) -> bool:
-    """Change the state of a message we hold; False: the lease was lost, and nothing was changed."""
+    """Change the state of a message we hold; False: the lease was lost, and the message was not changed.
+
+    Either way the rest of the channel that it `wakes` is over. On PostgreSQL all of it is one statement.
+    """
     mine = sa.update(outbox).where(outbox.c.id == row_id, outbox.c.lease == holder, outbox.c.state.in_(held))
-    return connection.execute(mine.values(state=state, **values)).rowcount == 1
+    change = mine.values(state=state, **values)
+    if wakes is not None and connection.dialect.name == "sqlite":
+        wake(connection, wakes)
+    elif wakes is not None:
+        change = change.add_cte(_awake(wakes).cte("awake"))
+    return connection.execute(change).rowcount == 1
 
 
 def rows(connection: sa.Connection, states: Sequence[str], limit: int) -> list[OutboxRow]:
@@ -266,6 +281,10 @@ def settle_by_hand(connection: sa.Connection, ids: Sequence[int], state: str, no
     if state == "pending":
         wake(connection, *set(changed))
     return len(changed)
+
+
+def _awake(*names: str) -> sa.Delete:
+    return sa.delete(rests).where(rests.c.channel.in_(names))
 
 
 def _row(row: sa.Row[Any]) -> OutboxRow:

@@ -50,6 +50,14 @@ def get(connection: sa.Connection, ticket_id: str) -> Ticket | None:
     return None if row is None else _ticket(row)
 
 
+def get_with(connection: sa.Connection, ticket_id: str, target: str, cycle: int) -> Ticket | None:
+    """Return a ticket with one of its clocks, whichever is asked for; without any where it has no such clock."""
+    if not is_storable(ticket_id):
+        return None
+    row = connection.execute(_ONE_WITH_THAT, {"id": ticket_id, "target": target, "cycle": cycle}).one_or_none()
+    return None if row is None else _ticket(row)
+
+
 def listed(connection: sa.Connection, ids: Iterable[str]) -> list[Ticket]:
     """Return tickets by id, without their clocks; one that is not there is left out."""
     rows = connection.execute(_LISTED, {"ids": list(ids)}).all()
@@ -178,9 +186,13 @@ _LISTED = sa.select(*_FIELDS).where(tickets.c.id.in_(sa.bindparam("ids", expandi
 _look = sa.select(sa.func.min(clocks.c.next_check_at)).where(clocks.c.ticket_id == tickets.c.id).scalar_subquery()
 _TO_CHANGE = _ONE.add_columns(_look)
 _LOCK = _TO_CHANGE.add_columns(database_clock).with_for_update(key_share=True)
-_WITH_CLOCK = sa.select(*_FIELDS, *clock_columns).outerjoin_from(
-    tickets,
-    clocks,
-    sa.and_(clocks.c.ticket_id == tickets.c.id, clocks.c.target == RESOLUTION, clocks.c.cycle == tickets.c.cycle),
-)
+
+
+def _with_clock(target: Any, cycle: Any) -> sa.Select[Any]:
+    that = sa.and_(clocks.c.ticket_id == tickets.c.id, clocks.c.target == target, clocks.c.cycle == cycle)
+    return sa.select(*_FIELDS, *clock_columns).outerjoin_from(tickets, clocks, that)
+
+
+_WITH_CLOCK = _with_clock(RESOLUTION, tickets.c.cycle)
 _ONE_WITH_CLOCK = _WITH_CLOCK.where(tickets.c.id == sa.bindparam("id"))
+_ONE_WITH_THAT = _with_clock(sa.bindparam("target"), sa.bindparam("cycle")).where(tickets.c.id == sa.bindparam("id"))
