@@ -25,8 +25,9 @@ from ticket_system.rulebook import Rulebook
 from ticket_system.sla.plans import FREE, FREE_HOURS, Plan, bought
 from ticket_system.storage import customers, deliveries, lanes, tickets
 from ticket_system.storage.customers import Customer
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
 from ticket_system.storage.deliveries import Row
+from ticket_system.storage.moments import moment
 from ticket_system.tickets import Comment, check_name, storable
 
 __all__ = ["Customer", "Synced"]

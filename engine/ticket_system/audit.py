@@ -14,7 +14,8 @@ from ticket_system.sla.replay import replay
 from ticket_system.sla.terms import TermsOf
 from ticket_system.storage import audits
 from ticket_system.storage.audits import LastRun, Mark
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 
 #: Of so many differences the report keeps the explanations; beyond that it only counts.
 _KEPT = 1000

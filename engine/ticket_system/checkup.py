@@ -11,7 +11,8 @@ from ticket_system.errors import StorageError, TicketSystemError
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.books import PolicyBook
 from ticket_system.sla.days_off import DaysOff
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 
 _NEWEST = 20
 #: Deadlines are the database's business; but events carry the clock of whoever wrote them.

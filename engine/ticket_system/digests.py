@@ -20,7 +20,8 @@ from ticket_system.reports.readers import told_to
 from ticket_system.reports.weeks import CATCH_UP, Hour, Timetable
 from ticket_system.rulebook import Rulebook
 from ticket_system.storage import organisations, report_deliveries, report_runs
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 from ticket_system.storage.organisations import Organisation, Recipient, Schedule
 from ticket_system.storage.report_runs import Run
 from ticket_system.tickets import storable

@@ -34,7 +34,8 @@ from ticket_system.sla.calendars import Calendar
 from ticket_system.sla.clocks import TARGETS
 from ticket_system.sla.terms import TermsOf
 from ticket_system.storage import customers, report_figures, report_promises, report_usage
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 from ticket_system.storage.report_parts import Stretch
 from ticket_system.storage.report_promises import Broken, Kind
 

@@ -15,7 +15,8 @@ from ticket_system.billing.course import thrown_away
 from ticket_system.billing.deliveries import COUNTED, State
 from ticket_system.storage import customers, deliveries, lanes
 from ticket_system.storage.customers import InboxEvent, Waiting
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 from ticket_system.tickets import storable
 
 __all__ = ["InboxEvent", "Waiting"]

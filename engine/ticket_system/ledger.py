@@ -22,9 +22,10 @@ from ticket_system.billing.usage import HOUR, INVOICE_ITEM, ITEMS, SEAL_AFTER, W
 from ticket_system.rulebook import Rulebook
 from ticket_system.sla.plans import Billing
 from ticket_system.storage import customers, deliveries, lanes, outbox, usage
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
 from ticket_system.storage.deliveries import Batch, Row, Sum
 from ticket_system.storage.lanes import Lane
+from ticket_system.storage.moments import moment
 from ticket_system.storage.usage import Fact, Group
 from ticket_system.tickets import storable
 

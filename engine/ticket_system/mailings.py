@@ -24,7 +24,8 @@ from ticket_system.reports.contents import Daily, Weekly, from_json
 from ticket_system.reports.readers import Reader, told_to
 from ticket_system.reports.weeks import CATCH_UP
 from ticket_system.storage import organisations, report_deliveries, report_runs
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 from ticket_system.storage.report_deliveries import STATES, STUCK, ReportDelivery
 from ticket_system.storage.report_runs import Run
 from ticket_system.tickets import storable

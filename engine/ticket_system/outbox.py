@@ -25,7 +25,8 @@ import sqlalchemy as sa
 
 from ticket_system.errors import TicketNotFound
 from ticket_system.storage import outbox, tickets
-from ticket_system.storage.database import Database, later, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import later, moment
 from ticket_system.storage.outbox import ALARMS, BUNDLE, MAIL, STATES, STUCK, Crowd, OutboxRow, Rest, channel
 from ticket_system.tickets import Ticket, storable
 from ticket_system.waits import backoff

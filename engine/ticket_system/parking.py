@@ -10,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from ticket_system.errors import ParkingError
 from ticket_system.storage import parking
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 from ticket_system.storage.parking import OPEN, Parked
 from ticket_system.tickets import check_name, storable
 

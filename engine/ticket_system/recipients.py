@@ -18,7 +18,8 @@ from ticket_system.reports.contents import KINDS, WEEKLY
 from ticket_system.reports.readers import BILLING, MANAGER, ROLES, Reader
 from ticket_system.reports.weeks import Hour, next_day
 from ticket_system.storage import organisations, report_runs
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 from ticket_system.storage.organisations import Organisation, Recipient, Schedule
 from ticket_system.tickets import LEAVE, Leave, check_name, check_whole, is_address, storable
 

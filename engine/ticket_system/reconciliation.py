@@ -16,9 +16,10 @@ from ticket_system.billing import course
 from ticket_system.billing.deliveries import COUNTED, STUCK, Delivery, State
 from ticket_system.billing.usage import HOUR, MINUTE, Window, hour_of, minute_of
 from ticket_system.storage import deliveries, lanes
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
 from ticket_system.storage.deliveries import Row
 from ticket_system.storage.lanes import Lane
+from ticket_system.storage.moments import moment
 
 __all__ = ["Lane", "Row"]
 

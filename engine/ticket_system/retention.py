@@ -28,7 +28,8 @@ from datetime import datetime, timedelta
 from ticket_system.errors import RetentionError
 from ticket_system.inbox import KEPT
 from ticket_system.storage import retention
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 
 #: Ticks that were done, one a second and job: they are for looking at, and answer nothing later.
 _TICKS = timedelta(days=3)

@@ -21,7 +21,8 @@ from ticket_system.sla.course import Changed
 from ticket_system.sla.rollout import Rollout
 from ticket_system.sla.terms import Rules
 from ticket_system.storage import clocks, tickets
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 
 _BATCH = 200
 _KEPT = 1000

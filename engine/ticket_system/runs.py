@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ticket_system.storage import job_runs
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
 from ticket_system.storage.job_runs import JobRun
+from ticket_system.storage.moments import moment
 
 __all__ = ["JobRun", "JobState", "claim", "done", "failed", "gaps", "last_done", "newest", "overview"]
 

@@ -17,8 +17,9 @@ from ticket_system.billing.usage import INVOICE_ITEM, ITEMS, batch_id
 from ticket_system.errors import BillingError
 from ticket_system.rulebook import Rulebook
 from ticket_system.storage import customers, deliveries, lanes, usage
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
 from ticket_system.storage.deliveries import Row
+from ticket_system.storage.moments import moment
 from ticket_system.tickets import check_name
 
 _LONGEST_REASON = 1000

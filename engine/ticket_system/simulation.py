@@ -11,7 +11,8 @@ from ticket_system.sla.simulate import simulated
 from ticket_system.sla.terms import OneBook
 from ticket_system.sla.verdicts import Change, Simulation
 from ticket_system.storage import simulations
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 
 #: How far back it looks when nobody says.
 PERIOD = timedelta(days=90)

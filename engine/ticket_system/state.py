@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ticket_system.storage import audits, state
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
+from ticket_system.storage.moments import moment
 from ticket_system.storage.state import Pile
 from ticket_system.tickets import utc_now
 

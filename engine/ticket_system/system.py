@@ -22,8 +22,9 @@ from ticket_system.sla.explain import as_json, explain
 from ticket_system.sla.policies import DEFAULT_POLICY, Policy
 from ticket_system.sla.replay import replay
 from ticket_system.storage import alarms, audits, clocks, events, reports, tickets
-from ticket_system.storage.database import Database, moment
+from ticket_system.storage.database import Database
 from ticket_system.storage.events import Event
+from ticket_system.storage.moments import moment
 from ticket_system.tickets import LEAVE, PRIORITY_LABELS, Comment, Leave, Ticket, check_name, check_status, check_whole
 
 

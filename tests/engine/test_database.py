@@ -23,7 +23,8 @@ from tests.support.postgres import ServerUnavailable, running_postgres
 from ticket_system import DamagedFile, StorageError, StorageUnavailable, TicketSystem, TicketSystemError
 from ticket_system.storage import database as module
 from ticket_system.storage import tables
-from ticket_system.storage.database import Database, moment, url_of
+from ticket_system.storage.database import Database, url_of
+from ticket_system.storage.moments import moment
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = "hunter2-Zürich"

@@ -13,7 +13,7 @@ from tests.support.mailers import KeepingMailer, KeepingNotifier
 from ticket_system import outbox
 from ticket_system.sla.books import PolicyBook
 from ticket_system.storage import tables
-from ticket_system.storage.database import moment
+from ticket_system.storage.moments import moment
 from ticket_system.storage.outbox import add
 from ticket_tasks import outbox as jobs
 from ticket_tasks.breaches import scan_breaches

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ticket_system.sla.clocks import Clock
 from ticket_system.sla.terms import Fact
 from ticket_system.storage.clocks import clock_columns, clock_from
-from ticket_system.storage.database import moment
+from ticket_system.storage.moments import moment
 from ticket_system.storage.tables import Instant, audit_runs, clocks, events, named, tickets
 from ticket_system.tickets import is_storable
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ticket_system.storage.database import clock_of
 from ticket_system.storage.fleet_tables import job_runs
+from ticket_system.storage.moments import clock_of
 from ticket_system.storage.tables import Instant, named
 
 RUNNING, DONE, FAILED = "running", "done", "failed"

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ticket_system.reports.arithmetic import SHARES, Counted, Crossing, Standing, age_bounds, percentile
 from ticket_system.reports.contents import Scope, Took
 from ticket_system.sla.clocks import TARGETS
-from ticket_system.storage.database import seconds_between
+from ticket_system.storage.moments import seconds_between
 from ticket_system.storage.report_parts import Stretch, broken, bucket, ended, of_scope, with_tickets
 from ticket_system.storage.tables import CROSSING, clocks, events, is_active, one_of, tickets
 from ticket_system.tickets import ACTIVE_STATUSES

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ticket_system.reports.summary import Figures
 from ticket_system.sla.clocks import RESOLUTION
-from ticket_system.storage.database import seconds_between
+from ticket_system.storage.moments import seconds_between
 from ticket_system.storage.report_parts import Stretch, broken, ended
 from ticket_system.storage.tables import clocks, is_active, named, tickets
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ticket_system.billing.usage import CRITICAL_TICKET, TICKET_OPENED
 from ticket_system.sla.alarms import ESCALATED
 from ticket_system.storage.billing_tables import customers, usage_facts
-from ticket_system.storage.database import seconds_between
+from ticket_system.storage.moments import seconds_between
 from ticket_system.storage.outbox import GROUP, MAIL
 from ticket_system.storage.tables import Instant, alarms, clocks, named, step_notices, steps, tickets
 

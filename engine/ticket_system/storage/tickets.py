@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ticket_system.sla.clocks import RESOLUTION
 from ticket_system.storage.clocks import clock_columns, clock_from
-from ticket_system.storage.database import database_clock
+from ticket_system.storage.moments import database_clock
 from ticket_system.storage.tables import clocks, comments, is_active, is_done, named, tickets
 from ticket_system.tickets import ACTIVE_STATUSES, Comment, Ticket, is_storable, utc_now
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ticket_system.storage.database import database_clock, moment, uses_its_own_clock
 from ticket_system.storage.fleet_tables import wishes
+from ticket_system.storage.moments import database_clock, moment, uses_its_own_clock
 from ticket_system.storage.tables import Instant
 
 
