@@ -9,7 +9,7 @@ from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
-from ticket_system import TicketSystem, accounts, recipients
+from ticket_system import TicketSystem, accounts, recipients, runs
 from ticket_system.storage.database import Database
 from ticket_tasks import names
 from ticket_tasks.breaches import scan_breaches
@@ -109,6 +109,10 @@ def healthy_run(folder: Path, database_url: str) -> None:
         _load(Load(toolbox, folder / "calls.jsonl", now))
         for job in (scan_breaches, deliver_outbox, make_reports, send_reports, report_usage):
             job(toolbox)
+        # A minute later somebody was still at work.
+        later = datetime.now(UTC) + timedelta(minutes=1)
+        assert runs.claim(database, names.SCAN_BREACHES, later, by="x", lease=HOUR, now=later)
+        assert runs.done(database, names.SCAN_BREACHES, later, by="x", now=later)
         (folder / "stripe.json").write_text(json.dumps(double.journal.json(), default=str), "utf-8")
     report = {"organisation": "acme", "kind": "weekly", "due_at": due_at.isoformat(), "recipients": READERS}
     orders = {"reports": [report], "customers": [{"name": "acme", "stripe_customer": "cus_acme", "plan": "gold"}]}
