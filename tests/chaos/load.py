@@ -28,6 +28,8 @@ _AGENTS = ("ada@example.org", "grace@example.org", "linus@example.org")
 _HOURS = (4, 27)
 _REPEATED = 0.06
 _SOON_SECONDS = 15
+#: Nobody opens a ticket in the future: less than the fewest hours.
+_LONGEST_LEAD_SECONDS = 3.5 * 3600
 #: Calls that wait for their broker at the same moment, while the others go on.
 _THREADS = 6
 _FLUSH_SECONDS = 1200.0
@@ -56,7 +58,7 @@ def calls(options: Options) -> Iterator[Call]:
         second = ticket / options.rate
         while ahead and ahead[0].second <= second:
             yield heapq.heappop(ahead)
-        for call in _life(lot, f"c{options.seed}-{ticket}", second):
+        for call in _life(lot, f"c{options.seed}-{ticket}", second, options.seconds - second):
             for again in (0.0, lot.uniform(0.5, 20))[: 1 + (lot.random() < _REPEATED)]:
                 made = (call.call, call.ticket_id, call.key, call.given, call.lead_seconds)
                 heapq.heappush(ahead, Call(min(call.second + again, options.seconds), number, *made))
@@ -65,9 +67,11 @@ def calls(options: Options) -> Iterator[Call]:
         yield heapq.heappop(ahead)
 
 
-def _life(lot: Random, ticket_id: str, second: float) -> Iterator[Call]:
-    """A ticket, and what becomes of it."""
-    lead = lot.choices((lot.uniform(4, _SOON_SECONDS), -lot.uniform(1, 3600), lot.uniform(1200, 5400)), (70, 15, 15))[0]
+def _life(lot: Random, ticket_id: str, second: float, left: float) -> Iterator[Call]:
+    """A ticket, and what becomes of it in the seconds that are left."""
+    # A third kind falls due long after the load has ended: while the fleet comes to rest, nothing new is due.
+    after_it_all = min(left + lot.uniform(1800, 5400), _LONGEST_LEAD_SECONDS)
+    lead = lot.choices((lot.uniform(4, _SOON_SECONDS), -lot.uniform(1, 3600), after_it_all), (70, 15, 15))[0]
     customer = lot.choice((*CUSTOMERS, *CUSTOMERS, *CUSTOMERS, None))
     given = {
         "title": f"Printer {ticket_id} prints stars",
