@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+import time_machine
 
 from tests.support.contents import rows_of
 from tests.support.factories import a_ticket
@@ -29,6 +30,16 @@ def test_an_event_is_read_as_it_was_written(database: Database) -> None:
     [row] = rows_of(database, tables.events)
     assert before - timedelta(seconds=1) <= row["recorded_at"] <= datetime.now(UTC)
     assert row["at"] == START
+
+
+@pytest.mark.parametrize("database_url", ("postgresql",), indirect=True)
+def test_a_program_whose_clock_is_off_records_by_the_servers(database: Database) -> None:
+    """The audit looks for what was recorded lately: minutes behind, it would have been passed by."""
+    before = datetime.now(UTC)
+    with time_machine.travel(before - timedelta(minutes=7)), database.write() as connection:
+        events.append(connection, an_event())
+    [row] = rows_of(database, tables.events)
+    assert before - timedelta(seconds=1) <= row["recorded_at"] <= datetime.now(UTC)
 
 
 def test_a_history_is_in_the_order_of_what_happened_then_of_what_was_written(database: Database) -> None:

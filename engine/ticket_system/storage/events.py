@@ -10,8 +10,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ticket_system.sla.clocks import Clock
+from ticket_system.storage.moments import database_clock, later
 from ticket_system.storage.tables import as_row, events
-from ticket_system.tickets import Ticket, is_storable, utc_now
+from ticket_system.tickets import Ticket, is_storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,14 @@ def _promises(clocks: Sequence[Clock]) -> dict[str, object]:
 
 
 def append(connection: sa.Connection, *happened: Event, recorded_at: datetime | None = None) -> None:
-    """Write events down."""
-    if happened:
-        recorded_at = recorded_at or utc_now()
-        connection.execute(_INSERT, [as_row(one) | {"recorded_at": recorded_at} for one in happened])
+    """Write events down, by the clock that all workers share: what was recorded lately is looked for by it."""
+    if not happened:
+        return
+    at, rows = recorded_at or later(connection, None), [as_row(one) for one in happened]
+    if isinstance(at, datetime):
+        connection.execute(_INSERT, [row | {"recorded_at": at} for row in rows])
+    else:
+        connection.execute(_INSERT_NOW, rows)
 
 
 def of_ticket(connection: sa.Connection, ticket_id: str) -> list[Event]:
@@ -89,6 +94,8 @@ def taken(connection: sa.Connection, keys: Iterable[str]) -> set[str]:
 
 
 _INSERT = sa.insert(events)
+#: The server says when.
+_INSERT_NOW = _INSERT.values(recorded_at=database_clock)
 _OF_TICKET = (
     sa.select(*[column for column in events.c if column.name not in {"id", "recorded_at"}])
     .where(events.c.ticket_id == sa.bindparam("ticket_id"))
