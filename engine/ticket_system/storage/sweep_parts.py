@@ -17,11 +17,12 @@ from ticket_system.sla.alarms import ESCALATED
 from ticket_system.storage.billing_tables import customers, usage_facts
 from ticket_system.storage.moments import seconds_between
 from ticket_system.storage.outbox import GROUP, MAIL
-from ticket_system.storage.tables import Instant, alarms, clocks, named, step_notices, steps, tickets
+from ticket_system.storage.tables import Instant, alarms, clocks, named, step_notices, tickets
 
 #: How breaches are sorted by the seconds from their deadline to their record; beyond the last is a class of its own.
 LATENCIES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 KEY = ("ticket_id", "target", "cycle")
+OF_STEP = ("kind", "number", "raises", "by_hand")
 now_given, since_given = sa.bindparam("now", type_=Instant), sa.bindparam("since", type_=Instant)
 left = sa.exists().where(alarms.c.raised_at.is_not(None))
 
@@ -59,29 +60,30 @@ def pending_alarms(due: Any, now: sa.ColumnElement[datetime]) -> list[sa.ColumnE
     return [*mine, alarms.c.at < now, alarms.c.raised_at.is_(None)]
 
 
-def ready_alarms(due: Any, pending: Any, matches: Any, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def ready_alarms(
+    due: Any, pending: Any, matches: Any, step: Any, is_its: Any, *more: sa.ColumnElement[Any]
+) -> sa.Select[Any]:
     """Select the alarms of claimed clocks that are due, each with its place among them: the first is raised."""
     key = [due.c[name] for name in KEY]
-    is_level = steps.c.kind == named(ESCALATED)
+    is_level = step.c.kind == named(ESCALATED)
     severity = [
         sa.case((is_level, 0), else_=1),
         # A repeat of a lower level may come after a higher one, and is less all the same (23).
-        sa.case((is_level, steps.c.number), else_=0).desc(),
+        sa.case((is_level, step.c.number), else_=0).desc(),
         pending.c.at.desc(),
-        steps.c.number.desc(),
+        step.c.number.desc(),
         pending.c.repeat.desc(),
     ]
     placed = (
         sa.select(
             *due.c,
             *[pending.c[name] for name in ("step_id", "repeat", "at")],
-            *[steps.c[name] for name in ("kind", "number", "raises", "by_hand")],
+            *[step.c[name] for name in OF_STEP],
             *more,
             sa.func.row_number(type_=sa.Integer).over(partition_by=key, order_by=severity).label("place"),
         )
         .join_from(due, pending, matches)
-        # By a sum, which no index knows: else SQLite goes through all steps that ever were, and looks for their alarms.
-        .join(steps, steps.c.id == pending.c.step_id + sa.literal_column("0", sa.Integer))
+        .join(step, is_its)
         .subquery("placed")
     )
     # Two clocks of one ticket may raise it at once: then by two steps.

@@ -32,6 +32,7 @@ from ticket_system.storage.tables import (
     once_only,
     outbox,
     step_notices,
+    steps,
     tickets,
 )
 from ticket_system.tickets import utc_now
@@ -97,20 +98,19 @@ def _at_once(limit: int | None, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
     due = claim.cte("due")
     # For each clock by itself, however few alarms there are: a join would read them all until there are very many.
     of_alarm = [alarms.c[name] for name in ("step_id", "repeat", "at")]
-    pending = (
-        sa.select(*of_alarm)
-        .where(*parts.pending_alarms(due, now))
-        .correlate(due)
-        .offset(sa.literal_column("0"))
-        .lateral("pending")
-    )
-    ready = parts.ready_alarms(due, pending, sa.true()).cte("ready")
+    pending = _one_by_one_of(due, sa.select(*of_alarm).where(*parts.pending_alarms(due, now)), "pending")
+    # And for each alarm by itself: a planner that takes steps for few would look for the alarms of each.
+    its = sa.select(*[steps.c[name] for name in parts.OF_STEP]).where(steps.c.id == pending.c.step_id)
+    step = _one_by_one_of(pending, its, "step")
+    ready = parts.ready_alarms(due, pending, sa.true(), step, sa.true()).cte("ready")
     # Asked once: written into the update, the next alarm would be looked up for each of its uses.
     following = sa.select(*[due.c[name] for name in parts.KEY], *parts.what_follows(due, now).values())
     after = following.cte("after").prefix_with("MATERIALIZED")
     marked = sa.update(clocks).values(parts.marks(after)).where(parts.same(clocks, after))
     here = parts.same(alarms, ready, "step_id", "repeat")
-    gone = sa.delete(alarms).where(here, sa.not_(parts.stays(ready)))
+    # Said twice, so that an index finds them: for a join alone all alarms would be read, until there are very many.
+    theirs = sa.func.array(sa.select(ready.c.ticket_id).scalar_subquery(), type_=sa.ARRAY(sa.Text))
+    gone = sa.delete(alarms).where(here, sa.not_(parts.stays(ready)), alarms.c.ticket_id == sa.any_(theirs))
     kept = sa.update(alarms).values(raised_at=now).where(here, parts.stays(ready))
     history = parts.history(due, ready, now)
     noted = (
@@ -152,6 +152,11 @@ def _at_once(limit: int | None, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
     )
 
 
+def _one_by_one_of(outer: Any, rows: sa.Select[Any], name: str) -> Any:
+    """Have rows looked up for each of the outer ones, whatever a planner thinks of their numbers."""
+    return rows.correlate(outer).offset(sa.literal_column("0")).lateral(name)
+
+
 def _summary(due: Any, ready: Any, now: sa.ColumnElement[datetime]) -> sa.Select[*tuple[Any, ...]]:
     of_ready = sa.select(
         sa.func.sum(sa.case((ready.c.place == 1, 1), else_=0)).label("raised"),
@@ -180,8 +185,15 @@ def _temporary(name: str, like: sa.Select[Any], key: str) -> sa.Table:
 
 
 _claimed = _temporary("claimed", parts.claim(parts.now_given, 1, _row.label("row")), "row")
+#: By a sum, which no index knows: else SQLite goes through all steps that ever were, and looks for their alarms.
+_its_step = steps.c.id == alarms.c.step_id + sa.literal_column("0", sa.Integer)
 _in_turn = parts.ready_alarms(
-    _claimed, alarms, sa.and_(*parts.pending_alarms(_claimed, parts.now_given)), _alarm_row.label("alarm_row")
+    _claimed,
+    alarms,
+    sa.and_(*parts.pending_alarms(_claimed, parts.now_given)),
+    steps,
+    _its_step,
+    _alarm_row.label("alarm_row"),
 )
 _due_alarms = _temporary("due_alarms", _in_turn, "alarm_row")
 
