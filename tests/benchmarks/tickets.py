@@ -79,9 +79,11 @@ def looking(database: Database, results: Results, rounds: int) -> None:
         }
         if [ticket.id for ticket in system.get_queue(limit=HEAD)] != ticket_floors.queue(connection, mark, HEAD):
             results.missed.append(f"{database.dialect}: the queue and its floor differ")
-        ours, raw = system.generate_report(days=WEEK), report_by_hand()
-        if (ours["total_opened"], ours["currently_open"]) != (raw["opened"], raw["active"]):
-            results.missed.append(f"{database.dialect}: the report and its floor differ")
+        # A week ends now, and of millions of tickets some leave it every second: ours lies between two looks by hand.
+        before, told, after = report_by_hand(), system.generate_report(days=WEEK), report_by_hand()
+        for mine, its in (("total_opened", "opened"), ("currently_open", "active")):
+            if not min(before[its], after[its]) <= told[mine] <= max(before[its], after[its]):
+                results.missed.append(f"{database.dialect}: the report and its floor differ in {its}")
         for name, each in works.items():
             taken: dict[str, list[float]] = {who: [] for who in WHOS}
             for turn, who in in_turns(WHOS, rounds + 1):
