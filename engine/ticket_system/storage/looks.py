@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ticket_system.storage import sweep_parts as parts
-from ticket_system.storage.tables import Instant
+from ticket_system.storage.tables import Instant, clocks
 from ticket_system.tickets import utc_now
 
 
@@ -37,6 +37,11 @@ def walk(connection: sa.Connection, since: datetime) -> Walk:
     return Walk(told["Plan"]["Shared Hit Blocks"] + told["Plan"]["Shared Read Blocks"], at)
 
 
+def _anything(now: sa.ColumnElement[datetime]) -> sa.Select[Any]:
+    due = sa.exists().where(clocks.c.next_check_at < now, clocks.c.next_check_at >= parts.since_given)
+    return sa.select(sa.literal_column("1")).where(sa.or_(due, parts.left))
+
+
 _live = sa.func.statement_timestamp(type_=Instant)
-_ANYTHING, _ANYTHING_LIVE = parts.anything(parts.now_given), parts.anything(_live)
+_ANYTHING, _ANYTHING_LIVE = _anything(parts.now_given), _anything(_live)
 _NOW = sa.select(_live)

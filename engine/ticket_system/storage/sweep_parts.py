@@ -27,12 +27,6 @@ now_given, since_given = sa.bindparam("now", type_=Instant), sa.bindparam("since
 left = sa.exists().where(alarms.c.raised_at.is_not(None))
 
 
-def anything(now: sa.ColumnElement[datetime]) -> sa.Select[Any]:
-    """Ask whether there is anything to do, from where on whoever asks looks."""
-    due = sa.exists().where(clocks.c.next_check_at < now, clocks.c.next_check_at >= since_given)
-    return sa.select(sa.literal_column("1")).where(sa.or_(due, left))
-
-
 def claim(now: sa.ColumnElement[datetime], limit: int | None, *more: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """Select the clocks whose next look has come, the longest waiting first, from where the batch before ended.
 
