@@ -105,7 +105,7 @@ def _fleet(run: Run) -> None:
 
 def _peers(run: Run) -> None:
     if "postgresql" in run.dialects:
-        stored, due = (100_000, 1000) if run.full else (10_000, 300)
+        stored, due = (100_000, 1000) if run.full else (10_000, 100)
         helpdesk(run.results, run.shelf.server, stored=stored, due=due)
 
 
@@ -167,17 +167,25 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="name the groups")
     parser.add_argument("--database", choices=DIALECTS, action="append", help="one database only")
     parser.add_argument("--sizes", type=_sizes, help="numbers of stored tickets; default 10000,100000,1000000")
-    parser.add_argument("--due", type=int, default=20_000, help="tickets that run out in each round")
+    parser.add_argument("--due", type=int, help="tickets that run out in each round; default 10000, 20000 with --full")
     parser.add_argument("--trap", type=int, help="the same with a snapshot held; default 20000, 100000 with --full")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each pair is measured; the median counts")
-    parser.add_argument("--lives", type=int, default=20_000, help="tickets whose six events each are audited")
+    parser.add_argument("--rounds", type=int, help="how often each pair is measured; default 3, 5 with --full")
+    parser.add_argument(
+        "--lives", type=int, help="tickets whose six events are audited; default 5000, 20000 with --full"
+    )
     parser.add_argument("--calls", type=int, default=1000, help="single calls in each round")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where files and pictures go")
     parser.add_argument("--place", type=Path, help="a folder with room for the databases; default: the temporary one")
     options = parser.parse_args(arguments)
     options.database = options.database or list(DIALECTS)
     options.sizes = options.sizes or [10_000, 100_000, 1_000_000, *[10_000_000] * options.full]
-    options.trap = options.trap or (100_000 if options.full else 20_000)
+    for name, quick, full in (
+        ("trap", 20_000, 100_000),
+        ("due", 10_000, 20_000),
+        ("lives", 5_000, 20_000),
+        ("rounds", 3, 5),
+    ):
+        setattr(options, name, getattr(options, name) or (full if options.full else quick))
     return options
 
 
