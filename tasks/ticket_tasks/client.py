@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -36,8 +33,8 @@ class TicketClient:
     """Sends messages to the ticket workers; keep one per process, it is safe to share between threads.
 
     Every method returns the key of its wish, or takes yours: repeat a call that failed with the same `key`, and however
-    often it arrives it is done once. Without one it is made of the content and of the moment: `at`, when you name it
-    (the same fact told twice is one), else now (two calls are two wishes). Each raises `ValueError`, before anything
+    often it arrives it is done once. Without one it is made of the content and of `at`, when you name that moment (the
+    same fact told twice is one), else it is new (two calls are two wishes). Each raises `ValueError`, before anything
     is sent, for a field that makes no sense, and `BrokerUnreachable` when nothing could be enqueued, after at most
     about three times `timeout_seconds`; its `key` is the one to repeat the call with.
 
@@ -84,9 +81,7 @@ class TicketClient:
             "plan": plan,
             "group": group,
         }
-        named = ticket_id or (
-            _id_of(names.OPEN_TICKET, key) if key else _id_of(names.OPEN_TICKET, wish, _moment(created_at))
-        )
+        named = ticket_id or (_same_id(names.OPEN_TICKET, key) if key else _id(names.OPEN_TICKET, wish, created_at))
         given = {**wish, "ticket_id": named, "created_at": created_at or datetime.now(UTC)}
         self._wish(names.OPEN_TICKET, OpenTicket, given, key or named, None)
         return named
@@ -192,7 +187,7 @@ class TicketClient:
     def _wish(
         self, name: str, model: type[Wish], given: Mapping[str, object], key: str | None, at: datetime | None
     ) -> str:
-        key = key or _id_of(name, given, _moment(at))
+        key = key or _id(name, given, at)
         wish = model.model_validate({**given, "key": key, "asked_at": at or datetime.now(UTC), "answer": True})
         self._post.hand_over(name, key, wish.model_dump(mode="json"))
         return key
@@ -206,11 +201,11 @@ class TicketClient:
         self.close()
 
 
-def _id_of(*parts: object) -> str:
+def _id(name: str, given: Mapping[str, object], at: datetime | None) -> str:
+    """Return the id of a wish: where its moment is named always the same for the same content, else a new one."""
+    return str(uuid.uuid4()) if at is None else _same_id(name, given, at)
+
+
+def _same_id(*parts: object) -> str:
     """Return an id that is the same for the same content."""
     return str(uuid.uuid5(_OURS, json.dumps(parts, sort_keys=True, default=str)))
-
-
-def _moment(at: datetime | None) -> object:
-    """Return what tells one call from another: the moment the caller names, or this one in this thread."""
-    return at or (time.time_ns(), os.getpid(), threading.get_ident())

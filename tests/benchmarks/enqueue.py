@@ -21,7 +21,9 @@ from redis import Redis
 from ticket_tasks import TicketClient, names
 from ticket_tasks.payloads import OpenTicket
 
-ROUNDS, MESSAGES = 10, 1000
+#: Sent in one go. So few, one kind right after the other: what the machine does meanwhile meets both.
+BLOCK = 100
+MESSAGES = 10_000
 
 
 class Rates(NamedTuple):
@@ -31,8 +33,8 @@ class Rates(NamedTuple):
     ours: float
 
 
-def compare(url: str, *, rounds: int = ROUNDS, messages: int = MESSAGES) -> list[Rates]:
-    """Return the messages a second of bare Celery and of ours, round by round."""
+def compare(url: str, *, messages: int = MESSAGES) -> list[Rates]:
+    """Return the messages a second of bare Celery and of ours, block by block, for so many messages of each."""
     bare = Celery("bare", broker=url, set_as_current=False)
     bare.conf.update(task_ignore_result=True, broker_transport_options={"global_keyprefix": "bare:"})
     # What the client makes of the same call, to the byte, but for ids and moments.
@@ -68,9 +70,9 @@ def compare(url: str, *, rounds: int = ROUNDS, messages: int = MESSAGES) -> list
         for warm in (floor, ours):
             _rate(warm, 200)
         rates: list[Rates] = []
-        for number in range(rounds):
-            # In turns, and each first as often as the other: whatever else the machine does meets both.
-            pair = {call: _rate(call, messages) for call in ((floor, ours) if number % 2 else (ours, floor))}
+        for number in range(-(-messages // BLOCK)):
+            # In turns, and each first as often as the other.
+            pair = {call: _rate(call, BLOCK) for call in ((floor, ours) if number % 2 else (ours, floor))}
             rates.append(Rates(pair[floor], pair[ours]))
             redis.delete("bare:bare")
     bare.close()

@@ -37,18 +37,19 @@ class Load:
     per_second: int
     seconds: int
     crowd: int
-    #: Wishes, and messages, in each round.
+    #: Wishes in each round.
     wishes: int
-    messages: int
     rounds: int
+    #: Messages sent by each client.
+    messages: int
     #: Scans whose work is given at once: an hour has 3,600.
     ticks: int
 
 
-QUICK = Load(per_second=500, seconds=18, crowd=20_000, wishes=500, messages=500, rounds=3, ticks=HOUR // 6)
-FULL = Load(per_second=500, seconds=60, crowd=100_000, wishes=2000, messages=1000, rounds=5, ticks=HOUR)
+QUICK = Load(per_second=500, seconds=18, crowd=20_000, wishes=500, rounds=3, messages=5000, ticks=HOUR // 6)
+FULL = Load(per_second=500, seconds=60, crowd=100_000, wishes=2000, rounds=5, messages=10_000, ticks=HOUR)
 #: Only to see that it works.
-TINY = Load(per_second=30, seconds=3, crowd=200, wishes=20, messages=20, rounds=1, ticks=60)
+TINY = Load(per_second=30, seconds=3, crowd=200, wishes=20, rounds=1, messages=200, ticks=60)
 
 
 def fleet(results: Results, databases: Mapping[int, Database], *, load: Load = QUICK) -> None:
@@ -60,7 +61,7 @@ def fleet(results: Results, databases: Mapping[int, Database], *, load: Load = Q
         detection(results, database, stored=stored, per_second=load.per_second, seconds=load.seconds, crowd=crowd)
     with _new(databases[largest].url, "intake") as database:
         intake(results, database, wishes=load.wishes, rounds=load.rounds)
-    enqueueing(results, messages=load.messages, rounds=2 * load.rounds)
+    enqueueing(results, messages=load.messages)
     with _new(databases[largest].url, "memory") as database:
         memory(results, database, ticks=load.ticks)
 

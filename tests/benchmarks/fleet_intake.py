@@ -56,10 +56,10 @@ def intake(results: Results, database: Database, *, wishes: int, rounds: int) ->
     results.add("fleet: wishes granted, over no-ops", granted, "a second", nothing, over="bare Celery", in_pairs=True)
 
 
-def enqueueing(results: Results, *, messages: int, rounds: int) -> None:
+def enqueueing(results: Results, *, messages: int) -> None:
     """Measure messages sent a second by the client beside Celery's own `send_task`, in turns."""
     with running_valkey() as broker:
-        pairs = enqueue.compare(broker, rounds=rounds, messages=messages)
+        pairs = enqueue.compare(broker, messages=messages)
     floor, ours = [pair.floor for pair in pairs], [pair.ours for pair in pairs]
     over, wanted = "send_task", ("≥", 0.9)
     results.add("fleet: messages enqueued", ours, "a second", floor, over=over, wanted=wanted, in_pairs=True)
