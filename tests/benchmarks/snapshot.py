@@ -11,7 +11,7 @@ from tests.benchmarks import bare, stock
 from tests.benchmarks.breaches import TABLES, ours, raw
 from tests.benchmarks.results import Results
 from tests.benchmarks.turns import in_turns, milliseconds, per_second
-from ticket_system import Ticket, TicketSystem, monitor
+from ticket_system import Ticket, TicketSystem, monitor, outbox
 from ticket_system.storage.database import Database
 
 #: An idle tick may cost this much, in milliseconds, whatever lies dead in the index.
@@ -25,8 +25,9 @@ def old_snapshot(database: Database, results: Results, number: int, rounds: int)
     rates: dict[str, list[float]] = {}
     ticks: dict[str, list[float]] = {}
     means: list[float] = []
-    look = partial(monitor.scan_breaches, database)
+    look, claim = partial(monitor.scan_breaches, database), partial(outbox.claim, database)
     for turn, way in in_turns(("undisturbed", "held", "held, by hand"), rounds):
+        _let_leave(database)
         stock.add_due(database, f"snapshot-{way}-{turn}", number, datetime.now(UTC))
         stock.settle_down(database, *TABLES)
         work = raw(database, "built in") if way == "held, by hand" else ours(database)
@@ -40,6 +41,8 @@ def old_snapshot(database: Database, results: Results, number: int, rounds: int)
             ticks.setdefault("held", []).append(sorted(found)[TICKS // 2])
             ticks.setdefault("worst", []).append(max(found))
             means.append(sum(found) / TICKS)
+            _let_leave(database)
+            ticks.setdefault("claim", []).append(milliseconds(claim, times=TICKS))
         # Whoever looked before it ended learns that with the next transaction that writes, whosever it is.
         TicketSystem(database).create_ticket(Ticket("Anything", "", "ada"))
         # What the first look after it has to walk once more, and marks: measured apart.
@@ -47,6 +50,7 @@ def old_snapshot(database: Database, results: Results, number: int, rounds: int)
         ticks.setdefault("after", []).append(milliseconds(look, times=TICKS))
         stock.settle_down(database, *TABLES)
         ticks.setdefault("vacuumed", []).append(milliseconds(look, times=TICKS))
+        ticks.setdefault("claim, vacuumed", []).append(milliseconds(claim, times=TICKS))
     name = f"{database.dialect}: old snapshot held"
     add = partial(results.add, unit="a second", in_pairs=True)
     add(f"{name}, breaches handled", rates["held"], floor=rates["undisturbed"], over="undisturbed", wanted=("≥", 0.8))
@@ -56,10 +60,27 @@ def old_snapshot(database: Database, results: Results, number: int, rounds: int)
     results.add(f"{name}, {dead}, growth", ticks["held"], "ms", ticks["vacuumed"], over="vacuumed", in_pairs=True)
     results.bound(f"{name}, {dead}, mean of {TICKS}", means, "ms")
     results.bound(f"{name}, {dead}, worst of {TICKS}", ticks["worst"], "ms")
+    claims = ticks["claim"], "ms", ticks["claim, vacuumed"]
+    results.add(f"{name}, a claim after {number:,} notices", *claims, over="vacuumed", in_pairs=True)
     name = f"{database.dialect}: old snapshot gone"
     results.bound(f"{name}, idle tick, the first", ticks["first after"], "ms")
     results.bound(f"{name}, idle tick", ticks["after"], "ms", wanted=("≤", MOST))
     results.bound(f"{name}, idle tick, vacuumed", ticks["vacuumed"], "ms", wanted=("≤", MOST))
+
+
+def _let_leave(database: Database) -> None:
+    """Have every notice go the way of all: claimed, begun, sent."""
+    with bare.postgresql(database) as connection:
+        for state, then in (
+            ("leased", "now() + interval '1 minute'"),
+            ("sending", "next_attempt_at"),
+            ("sent", "NULL"),
+        ):
+            connection.execute(
+                "UPDATE outbox SET state = %s, next_attempt_at = "
+                f"{then} WHERE state IN ('pending', 'leased', 'sending')",
+                (state,),
+            )
 
 
 @contextmanager

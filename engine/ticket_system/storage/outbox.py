@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from ticket_system.storage.tables import Instant, named, one_of, outbox, rests, tickets
 
@@ -94,9 +96,7 @@ def channel(destination: str) -> str:
 
 def give_up_lost(connection: sa.Connection, now: datetime) -> int:
     """Mark what was being sent when its sender vanished: it may have arrived, so it is shown and not repeated."""
-    lost = sa.update(outbox).where(_SENDING, outbox.c.next_attempt_at < now)
-    note = "the sender vanished while the message was being handed over; it may have arrived"
-    return connection.execute(lost.values(state="uncertain", lease=None, next_attempt_at=None, error=note)).rowcount
+    return connection.execute(_GIVE_UP_LOST, {"now": now}).rowcount
 
 
 def claim(connection: sa.Connection, *, lease: str, until: datetime, now: datetime, limit: int) -> list[OutboxRow]:
@@ -105,19 +105,26 @@ def claim(connection: sa.Connection, *, lease: str, until: datetime, now: dateti
     One of each destination that is not resting, oldest first, then a second of each, until there are enough: a long
     queue for one never keeps the others from their turn. What waits for a resting one is not even read.
     """
-    due = _due(limit, connection.dialect.name)
-    taken = (
-        sa.update(outbox)
-        .where(outbox.c.id.in_(sa.select(due.c.id)))
-        .values(state="leased", attempts=outbox.c.attempts + 1, lease=lease, next_attempt_at=until)
-        .returning(*outbox.c)
-    )
     turns: Counter[str] = Counter()
     rows: list[tuple[int, OutboxRow]] = []
-    for row in sorted((_row(row) for row in connection.execute(taken, {"now": now})), key=lambda row: row.id):
+    taken = connection.execute(_take(limit, connection.dialect.name), {"now": now, "holder": lease, "until": until})
+    for row in sorted((_row(row) for row in taken), key=lambda row: row.id):
         rows.append((turns[row.destination], row))
         turns[row.destination] += 1
     return [row for _, row in sorted(rows, key=lambda pair: (pair[0], pair[1].id))]
+
+
+@cache
+def _take(limit: int, dialect: str) -> ReturningUpdate[Any]:
+    """Build the claim, once: putting it together takes longer than the database does."""
+    due = _due(limit, dialect)
+    holder, until = sa.bindparam("holder", type_=sa.Text), sa.bindparam("until", type_=Instant)
+    return (
+        sa.update(outbox)
+        .where(outbox.c.id.in_(sa.select(due.c.id)))
+        .values(state="leased", attempts=outbox.c.attempts + 1, lease=holder, next_attempt_at=until)
+        .returning(*outbox.c)
+    )
 
 
 def _due(limit: int, dialect: str) -> sa.CTE:
@@ -281,6 +288,18 @@ def settle_by_hand(connection: sa.Connection, ids: Sequence[int], state: str, no
     if state == "pending":
         wake(connection, *set(changed))
     return len(changed)
+
+
+_GIVE_UP_LOST = (
+    sa.update(outbox)
+    .where(_SENDING, outbox.c.next_attempt_at < sa.bindparam("now", type_=Instant))
+    .values(
+        state="uncertain",
+        lease=None,
+        next_attempt_at=None,
+        error="the sender vanished while the message was being handed over; it may have arrived",
+    )
+)
 
 
 def _awake(*names: str) -> sa.Delete:
