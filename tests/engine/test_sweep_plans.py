@@ -73,3 +73,12 @@ def test_a_batch_reads_no_alarms_but_its_own(system: TicketSystem) -> None:
     read = [node for node in nodes(plan_of_a_batch(system.database)) if node.get("Relation Name") == "alarms"]
     assert read
     assert "Seq Scan" not in {node["Node Type"] for node in read}
+
+
+def test_alarms_are_taken_off_in_one_go_where_the_planner_expects_one(system: TicketSystem) -> None:
+    """Statistics of many clocks say that nothing is due: what is then done for each row may be done for thousands."""
+    system.create_tickets([a_ticket(priority=4) for _ in range(1500)])
+    settled(system.database)
+    system.create_tickets([a_ticket_due_in(-60 - number) for number in range(DUE)])
+    [gone] = [node for node in nodes(plan_of_a_batch(system.database)) if node.get("Operation") == "Delete"]
+    assert {node["Actual Loops"] for node in nodes(gone)} == {1}

@@ -97,21 +97,19 @@ def _at_once(limit: int | None, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
     claim = parts.claim(now, limit).with_for_update(skip_locked=True, key_share=True, of=[clocks, tickets])
     due = claim.cte("due")
     # For each clock by itself, however few alarms there are: a join would read them all until there are very many.
-    of_alarm = [alarms.c[name] for name in ("step_id", "repeat", "at")]
+    of_alarm = [*[alarms.c[name] for name in ("step_id", "repeat", "at")], _alarm_place.label("alarm_row")]
     pending = _one_by_one_of(due, sa.select(*of_alarm).where(*parts.pending_alarms(due, now)), "pending")
     # And for each alarm by itself: a planner that takes steps for few would look for the alarms of each.
     its = sa.select(*[steps.c[name] for name in parts.OF_STEP]).where(steps.c.id == pending.c.step_id)
     step = _one_by_one_of(pending, its, "step")
-    ready = parts.ready_alarms(due, pending, sa.true(), step, sa.true()).cte("ready")
+    ready = parts.ready_alarms(due, pending, sa.true(), step, sa.true(), pending.c.alarm_row).cte("ready")
     # Asked once: written into the update, the next alarm would be looked up for each of its uses.
     following = sa.select(*[due.c[name] for name in parts.KEY], *parts.what_follows(due, now).values())
     after = following.cte("after").prefix_with("MATERIALIZED")
     marked = sa.update(clocks).values(parts.marks(after)).where(parts.same(clocks, after))
-    here = parts.same(alarms, ready, "step_id", "repeat")
-    # Said twice, so that an index finds them: for a join alone all alarms would be read, until there are very many.
-    theirs = sa.func.array(sa.select(ready.c.ticket_id).scalar_subquery(), type_=sa.ARRAY(sa.Text))
-    gone = sa.delete(alarms).where(here, sa.not_(parts.stays(ready)), alarms.c.ticket_id == sa.any_(theirs))
-    kept = sa.update(alarms).values(raised_at=now).where(here, parts.stays(ready))
+    # By their places, which leaves a planner no choice: any way to join with them is the wrong one for some numbers.
+    gone = sa.delete(alarms).where(_at_any_of(ready.c.alarm_row, sa.not_(parts.stays(ready))))
+    kept = sa.update(alarms).values(raised_at=now).where(_at_any_of(ready.c.alarm_row, parts.stays(ready)))
     history = parts.history(due, ready, now)
     noted = (
         postgresql.insert(events)
@@ -150,6 +148,14 @@ def _at_once(limit: int | None, *, live: bool) -> sa.Select[*tuple[Any, ...]]:
         remark.cte("remarked"),
         critical.cte("counted"),
     )
+
+
+_alarm_place: sa.ColumnElement[Any] = sa.literal_column("alarms.ctid")
+
+
+def _at_any_of(place: sa.ColumnElement[Any], which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Say that an alarm lies in one of these places."""
+    return _alarm_place == sa.any_(sa.func.array(sa.select(place).where(which).scalar_subquery()))
 
 
 def _one_by_one_of(outer: Any, rows: sa.Select[Any], name: str) -> Any:
