@@ -1,5 +1,6 @@
 """Tickets by the million, written by the database itself."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -170,6 +171,8 @@ def settle_down(database: Database, *tables: str) -> None:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.text(f"VACUUM (ANALYZE) {', '.join(tables)}"))
             connection.execute(sa.text("CHECKPOINT"))
+        # What the system has yet to write to the disk it would write meanwhile.
+        os.sync()
     else:
         with database.write() as connection:
             connection.execute(sa.text("ANALYZE"))
