@@ -254,8 +254,8 @@ BUGS = (
         (
             Words(
                 _OUTBOX,
-                'values(state="uncertain", lease=None, next_attempt_at=None, error=note)',
-                'values(state="pending", lease=None, next_attempt_at=now, error=note)',
+                'values(state="uncertain", lease=None, next_attempt_at=None, error=_LOST)',
+                'values(state="pending", lease=None, next_attempt_at=sa.bindparam("now", type_=Instant), error=_LOST)',
             ),
         ),
         (f"{_OUTBOX_TESTS}a_sender_that_vanished_leaves_a_message_that_nobody_repeats",),

@@ -290,15 +290,11 @@ def settle_by_hand(connection: sa.Connection, ids: Sequence[int], state: str, no
     return len(changed)
 
 
+_LOST = "the sender vanished while the message was being handed over; it may have arrived"
 _GIVE_UP_LOST = (
     sa.update(outbox)
     .where(_SENDING, outbox.c.next_attempt_at < sa.bindparam("now", type_=Instant))
-    .values(
-        state="uncertain",
-        lease=None,
-        next_attempt_at=None,
-        error="the sender vanished while the message was being handed over; it may have arrived",
-    )
+    .values(state="uncertain", lease=None, next_attempt_at=None, error=_LOST)
 )
 
 
